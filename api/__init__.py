@@ -1,0 +1,1 @@
+"""The HTTP edge: knows FastAPI and Voice, knows nothing of the workers."""

@@ -1,0 +1,5 @@
+"""`python -m voice` is `voice`."""
+
+from voice.cli import main
+
+main()

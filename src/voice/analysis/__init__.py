@@ -1,0 +1,1 @@
+"""What models say of a verbatim, and how it is kept."""

@@ -1,0 +1,1 @@
+"""Tables, sessions, dialect differences and migrations."""

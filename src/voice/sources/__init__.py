@@ -1,0 +1,1 @@
+"""Where feedback comes from beside the API: files, and accounts at vendors."""

@@ -1,0 +1,1 @@
+"""The background edge: knows Celery and Voice, knows nothing of the API."""
