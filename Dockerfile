@@ -10,7 +10,9 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
       > dependencies.txt \
  && /opt/voice/bin/pip install -c constraints.txt -r dependencies.txt
 COPY . .
-RUN /opt/voice/bin/pip install -c constraints.txt .
+# Of pyproject.toml's optional dependencies, by commas: --build-arg EXTRAS=otel
+ARG EXTRAS=""
+RUN /opt/voice/bin/pip install -c constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 
 FROM python:3.11-slim
 ENV PATH=/opt/voice/bin:$PATH PYTHONUNBUFFERED=1 VOICE_DATA_DIR=/data

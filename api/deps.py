@@ -2,10 +2,13 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +16,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.limits import RateLimits
+from api.probes import Probes
 from voice.accounts import Principal, authenticate, may, note_use
 from voice.accounts.keys import Act
 from voice.db.writer import Writer
@@ -20,6 +24,8 @@ from voice.errors import FieldError, Forbidden, Invalid, Unauthenticated
 from voice.feedback.outcomes import Stored
 from voice.feedback.requests import IntakeRequest
 from voice.runtime import Runtime
+
+T = TypeVar("T")
 
 KEY_CACHE_SECONDS = 5.0
 USE_FLUSH_SECONDS = 60.0
@@ -35,9 +41,8 @@ class KeyRing:
 
     async def principal(self, plain: str) -> Principal | None:
         """Who holds the key. A revoked key is refused within KEY_CACHE_SECONDS."""
-        known = self._known.get(plain)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
+        if (known := self.known(plain)) is not None:
+            return known
         found = await run_in_threadpool(self._look_up, plain)
         if len(self._known) > 10_000:
             self._known.clear()
@@ -47,6 +52,15 @@ class KeyRing:
         self._known[plain] = (time.monotonic() + KEY_CACHE_SECONDS, found)
         self._used.add(found.key_id)
         return found
+
+    def known(self, plain: str) -> Principal | None:
+        """Who holds the key, if that was looked up within KEY_CACHE_SECONDS."""
+        known = self._known.get(plain)
+        return known[1] if known is not None and known[0] > time.monotonic() else None
+
+    def met(self, plain: str) -> bool:
+        """Whether the key was good when last looked up, however long ago."""
+        return plain in self._known
 
     def _look_up(self, plain: str) -> Principal | None:
         with self._runtime.database.read() as session:
@@ -66,6 +80,41 @@ class KeyRing:
                 note_use(session, key_id, now=self._runtime.clock())
 
 
+class Answers:
+    """Brings what the writer answers back to the event loop: one wake-up for a whole group of requests."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._done: deque[asyncio.Future[None]] = deque()
+        self._woken = False
+
+    async def of(self, future: Future[T]) -> T:
+        """What the future holds, once it is done; whoever stops waiting cancels it."""
+        waiting = self._loop.create_future()
+        future.add_done_callback(lambda _: self._note(waiting))
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        return future.result()
+
+    def _note(self, waiting: asyncio.Future[None]) -> None:
+        """Called on the writer's thread."""
+        self._done.append(waiting)
+        if not self._woken:
+            self._woken = True
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._woken = False  # before looking: what comes from here on wakes us again
+        while self._done:
+            waiting = self._done.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+
+
 class State:
     """What the application holds while it serves."""
 
@@ -74,9 +123,26 @@ class State:
         self.writer = writer
         self.keys = KeyRing(runtime)
         self.limits = RateLimits(runtime.settings)
+        self.answers = Answers()
+        self.probes = Probes()
+        self.scraping = CapacityLimiter(1)
+
+    async def recognise(self, plain: str | None, address: str) -> Principal:
+        """Who holds the key. Raises Unauthenticated and counts it; Busy for an address that keeps guessing.
+
+        Of such an address only keys that were good before are looked up, so guesses cost the database nothing more.
+        """
+        if plain is not None:
+            if not self.keys.met(plain):
+                self.limits.refuse_guessing(address)
+            if (principal := await self.keys.principal(plain)) is not None:
+                return principal
+        self.limits.count_refused(address)
+        raise Unauthenticated("send a valid key: Authorization: Bearer voice_…")
 
 
-def state(request: Request) -> State:
+# Plain values are handed over by coroutines: FastAPI calls a plain function on a thread of a pool that may be full.
+async def state(request: Request) -> State:
     held: State = request.app.state.voice
     return held
 
@@ -84,14 +150,14 @@ def state(request: Request) -> State:
 StateDep = Annotated[State, Depends(state)]
 
 
-def _runtime(held: StateDep) -> Runtime:
+async def _runtime(held: StateDep) -> Runtime:
     return held.runtime
 
 
 RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 
 
-def _no_query(request: Request) -> None:
+async def _no_query(request: Request) -> None:
     """Refuse query parameters on routes that take none."""
     if unknown := sorted(set(request.query_params)):
         raise Invalid(
@@ -113,13 +179,8 @@ def require(act: Act) -> Callable[..., Any]:
         held: StateDep,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     ) -> Principal:
-        address = held.limits.address(
-            request.client.host if request.client else None, request.headers.get("x-forwarded-for")
-        )
-        principal = await held.keys.principal(credentials.credentials) if credentials is not None else None
-        if principal is None:
-            held.limits.count_refused(address)
-            raise Unauthenticated("send a valid key: Authorization: Bearer voice_…")
+        address = held.limits.address_of(request)
+        principal = await held.recognise(credentials.credentials if credentials else None, address)
         held.limits.count(principal, address)
         if not may(principal.role, act):
             raise Forbidden(f"a key with the role {principal.role} may not do this")

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from voice.db.dialects import explain_failure, is_database_trouble
 from voice.errors import Busy, Changed, FieldError, Moved, Unavailable, VoiceError
+from voice.metrics import REFUSED
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ def problem_of(error: VoiceError) -> JSONResponse:
     extra: dict[str, Any] = {}
     if isinstance(error, Busy | Unavailable):
         headers["Retry-After"] = str(error.retry_after)
+        REFUSED.labels(str(error.status), error.reason).inc()
     if isinstance(error, Changed):
         extra["current"] = error.current
     if error.status == HTTPStatus.UNAUTHORIZED:
@@ -52,14 +54,14 @@ def problem_of(error: VoiceError) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers."""
+    """Register the handlers. They are coroutines: plain functions would wait for a thread of a pool that may be full."""
     app.add_exception_handler(VoiceError, _voice_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(SQLAlchemyError, _database_error)
+    app.add_exception_handler(SQLAlchemyError, unexpected)
 
 
-def _voice_error(request: Request, error: Exception) -> Response:
+async def _voice_error(request: Request, error: Exception) -> Response:
     if isinstance(error, Moved):
         here = request.url
         path = here.path.replace(request.path_params["theme_id"], error.survivor, 1)
@@ -68,7 +70,7 @@ def _voice_error(request: Request, error: Exception) -> Response:
     return problem_of(error)
 
 
-def _validation_error(_request: Request, error: Exception) -> Response:
+async def _validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = []
     for fault in error.errors():
@@ -81,7 +83,7 @@ def _validation_error(_request: Request, error: Exception) -> Response:
     return problem(422, "Invalid input", detail, errors=tuple(found))
 
 
-def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     return problem(
@@ -89,14 +91,13 @@ def _http_error(_request: Request, error: Exception) -> Response:
     )
 
 
-def _database_error(request: Request, error: Exception) -> Response:
+async def unexpected(request: Request, error: Exception) -> Response:
+    """The answer to an error that no route foresaw, wherever it came up: 503 when the database is the cause, else 500.
+
+    Of the latter the cause is in the log and not in the answer.
+    """
     if isinstance(error, PoolTimeout) or is_database_trouble(error):
         log.warning("database_unavailable", path=request.url.path, error=explain_failure(error))
         return problem_of(Unavailable("the database cannot answer now; try again"))
-    return unexpected(request, error)
-
-
-def unexpected(request: Request, error: Exception) -> Response:
-    """The answer to an error that nobody foresaw; its cause is in the log and not in the answer."""
     log.error("request_failed", path=request.url.path, exc_info=(type(error), error, error.__traceback__))
     return problem(500, "Internal error", "the request failed; the log has the cause")

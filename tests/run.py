@@ -20,9 +20,13 @@ def steps(arguments: list[str], *, ci: bool) -> list[list[str]]:
         return [["pytest", *arguments]]
     # One process per core and whole files to each, so that a file's expensive fixtures are made once.
     pytest = ["pytest", "-n", "auto", "--dist", "loadfile"]
+    # Asks a service outside, so only where every check is wanted.
+    audit = [["python", "tests/audit.py"]] if ci else []
     return [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
+        ["bandit", "--quiet", "--configfile", "pyproject.toml", "--recursive", "src", "api", "workers"],
+        *audit,
         ["mypy"],
         ["lint-imports"],
         pytest if ci else [*pytest, "-m", "not slow"],

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from api.deps import Admin, Committing, NoQuery, Reading, RuntimeDep, Triager, Viewer
-from api.routes.views import items, resolved_filter
+from api.routes.views import items, record_reading_of, resolved_filter
 from api.schemas.feedback import (
     CorrectionIn,
     DeadQuery,
@@ -22,6 +22,7 @@ from voice.corrections import correct
 from voice.errors import Invalid
 from voice.feedback.claims import replay
 from voice.ids import known_form
+from voice.people import authors_of, record_reading
 from voice.runtime import Runtime
 from voice.search import FeedbackFilter, decode_cursor, encode_cursor, find_ids, most_similar, one_item
 from voice.search.semantic import stored_vector
@@ -48,7 +49,9 @@ def list_feedback(
             ids, following = find_ids(
                 session, project_id, wanted, query=query.q, cursor=query.cursor, limit=query.limit
             )
+        people = authors_of(session, project_id, ids)
         found = items(session, runtime, project_id, ids)
+    record_reading_of(runtime, principal, people)
     return FeedbackPage.model_validate({"items": found, "next": following})
 
 
@@ -90,7 +93,10 @@ def _offset(cursor: str | None) -> int:
 @router.get("/feedback/{feedback_id}", operation_id="getFeedback", dependencies=[NoQuery])
 def get_feedback(feedback_id: str, principal: Viewer, session: Reading, runtime: RuntimeDep) -> FeedbackItem:
     """One feedback."""
-    return FeedbackItem.model_validate(_one(session, runtime, principal.project_id, feedback_id))
+    people = authors_of(session, principal.project_id, [known_form(feedback_id, what="feedback")])
+    found = _one(session, runtime, principal.project_id, feedback_id)
+    record_reading_of(runtime, principal, people)
+    return FeedbackItem.model_validate(found)
 
 
 def _one(session: Session, runtime: Runtime, project_id: str, feedback_id: str) -> dict[str, Any]:
@@ -121,7 +127,10 @@ def correct_analysis(
     )
     if event is not None:
         response.headers["Voice-Event"] = str(event)
-    return FeedbackItem.model_validate(_one(session, runtime, principal.project_id, feedback_id))
+    people = authors_of(session, principal.project_id, [feedback_id])
+    record_reading(session, principal.project_id, people, actor=principal.actor, now=runtime.clock())
+    found = _one(session, runtime, principal.project_id, feedback_id)
+    return FeedbackItem.model_validate(found)
 
 
 @router.get("/dead", operation_id="listDead")
@@ -133,7 +142,9 @@ def list_dead(
     ids, following = find_ids(
         session, principal.project_id, wanted, query=query.q, cursor=query.cursor, limit=query.limit
     )
+    people = authors_of(session, principal.project_id, ids)
     found = items(session, runtime, principal.project_id, ids)
+    record_reading_of(runtime, principal, people)
     return FeedbackPage.model_validate({"items": found, "next": following})
 
 

@@ -1,7 +1,7 @@
 """Feedback coming in: one object, or a batch of lines."""
 
-import asyncio
 import hashlib
+from io import BytesIO
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
@@ -16,6 +16,7 @@ from voice.feedback.intake import Arrival
 from voice.feedback.outcomes import Stored
 from voice.feedback.requests import Idempotent, IntakeRequest
 from voice.feedback.submission import Submission, faults, parse_line
+from voice.metrics import INTAKE
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
 
@@ -33,13 +34,18 @@ async def post_feedback(
     if found := faults(submission, now=runtime.clock()):
         raise Invalid("the feedback breaks the contract", errors=found)
     arrival = await run_in_threadpool(
-        runtime.intake.prepare, principal.project_id, submission, now=runtime.clock()
+        runtime.intake.prepare,
+        principal.project_id,
+        submission,
+        now=runtime.clock(),
+        sent_by=principal.actor,
     )
     idempotent = None
     if idempotency_key is not None:
-        body_hash = hashlib.sha256(await request.body()).hexdigest()
-        idempotent = Idempotent(principal.key_id, idempotency_key, body_hash)
-    [stored] = await asyncio.wrap_future(held.writer.submit(IntakeRequest((arrival,), idempotent)))
+        body = await request.body()
+        body_hash, older_hash = runtime.secrets.body_hash(body), hashlib.sha256(body).hexdigest()
+        idempotent = Idempotent(principal.key_id, idempotency_key, body_hash, older_hash)
+    [stored] = await held.answers.of(held.writer.submit(IntakeRequest((arrival,), idempotent)))
     return Accepted(id=stored.id, outcome=stored.outcome)
 
 
@@ -55,9 +61,7 @@ _NDJSON = {"required": True, "content": {"application/x-ndjson": {"schema": {"ty
 async def post_batch(request: Request, principal: WritingBatch, held: StateDep) -> BatchAnswer:
     """Store many, one JSON object a line. A bad line never spoils its neighbours."""
     body = await request.body()
-    lines = [(n, line) for n, line in enumerate(body.split(b"\n"), 1) if line.strip()]
-    if len(lines) > held.runtime.settings.batch_lines:
-        raise TooLarge(f"more than {held.runtime.settings.batch_lines} lines; send several batches")
+    lines = await run_in_threadpool(_lines, body, held.runtime.settings.batch_lines)
     parts = [lines[start : start + CHUNK] for start in range(0, len(lines), CHUNK)]
     results: list[dict[str, Any]] = []
     failures: list[VoiceError] = []
@@ -68,10 +72,22 @@ async def post_batch(request: Request, principal: WritingBatch, held: StateDep) 
     if failures and len(failures) == len(parts):
         raise failures[0]
     counts = {name: sum(1 for r in results if r["outcome"] == name) for name in _OUTCOMES}
+    INTAKE.labels("rejected").inc(counts["rejected"])
     return BatchAnswer.model_validate({**counts, "lines": results})
 
 
-_OUTCOMES = ("stored", "updated", "duplicate", "rejected")
+def _lines(body: bytes, most: int) -> list[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers. Raises TooLarge, and splits no further, beyond `most`."""
+    lines: list[tuple[int, bytes]] = []
+    for number, line in enumerate(BytesIO(body), 1):
+        if not line.isspace():
+            if len(lines) == most:
+                raise TooLarge(f"more than {most} lines; send several batches")
+            lines.append((number, line.removesuffix(b"\n")))
+    return lines
+
+
+_OUTCOMES = ("stored", "updated", "duplicate", "rejected", "erased")
 
 
 async def _store_part(
@@ -83,7 +99,7 @@ async def _store_part(
     failure = None
     if arrivals:
         try:
-            stored = await asyncio.wrap_future(held.writer.submit(IntakeRequest(arrivals)))
+            stored = await held.answers.of(held.writer.submit(IntakeRequest(arrivals)))
         except VoiceError as error:
             failure = error
     answers = iter(stored)
@@ -108,7 +124,8 @@ def _prepare(
     for line, raw in part:
         parsed = parse_line(raw, now=now)
         if isinstance(parsed, Submission):
-            prepared.append((line, runtime.intake.prepare(principal.project_id, parsed, now=now)))
+            arrival = runtime.intake.prepare(principal.project_id, parsed, now=now, sent_by=principal.actor)
+            prepared.append((line, arrival))
         else:
             prepared.append((line, parsed))
     return prepared

@@ -1,11 +1,14 @@
 """What several routes show: items with their names, filters with their themes resolved."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api.schemas.common import FilterQuery
+from voice.accounts import Principal
 from voice.analysis.topic_editing import topic_names
+from voice.people import record_reading
 from voice.runtime import Runtime
 from voice.search import FeedbackFilter, read_items
 from voice.themes.ledger import family, survivors
@@ -23,6 +26,13 @@ def items(session: Session, runtime: Runtime, project_id: str, ids: list[str]) -
         survivors=survivors(session, project_id),
         unseal=runtime.secrets.unseal,
     )
+
+
+def record_reading_of(runtime: Runtime, principal: Principal, people: Sequence[str]) -> None:
+    """Record, before they are answered, that these authors are read."""
+    if people:
+        with runtime.database.write() as session:
+            record_reading(session, principal.project_id, people, actor=principal.actor, now=runtime.clock())
 
 
 def resolved_filter(

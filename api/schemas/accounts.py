@@ -8,6 +8,7 @@ from typing_extensions import TypeAliasType
 from api.schemas.common import Shown, Strict, Value
 from voice.feedback.submission import Slug
 
+SchemaState = TypeAliasType("SchemaState", Literal["ok", "newer"])
 Role = TypeAliasType("Role", Literal["widget", "ingest", "viewer", "triager", "admin"])
 Prose = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00]*$")]
 TopicName = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00]*$")]
@@ -114,5 +115,5 @@ class Health(Shown):
 class Readiness(Shown):
     status: Literal["ready"]
     database: Literal["ok"]
-    migrations: Literal["ok"]
+    migrations: SchemaState
     writer: Literal["ok"]

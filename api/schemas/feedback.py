@@ -21,12 +21,12 @@ from api.schemas.common import (
 )
 from voice.feedback.submission import Channel, RatingScale
 
-Outcome = TypeAliasType("Outcome", Literal["stored", "duplicate", "updated"])
-LineOutcome = TypeAliasType("LineOutcome", Literal["stored", "duplicate", "updated", "rejected"])
+Outcome = TypeAliasType("Outcome", Literal["stored", "duplicate", "updated", "erased"])
+LineOutcome = TypeAliasType("LineOutcome", Literal["stored", "duplicate", "updated", "rejected", "erased"])
 
 
 class Accepted(Shown):
-    id: str
+    id: str | None = Field(description="Null when the outcome is `erased`: nothing was stored.")
     outcome: Outcome
 
 
@@ -42,6 +42,7 @@ class BatchAnswer(Shown):
     updated: int
     duplicate: int
     rejected: int
+    erased: int
     lines: list[BatchLine]
 
 
@@ -158,10 +159,29 @@ class PersonIn(Strict):
     email: Value | None = None
 
 
+class AlreadyLeft(Shown):
+    event: int = Field(description="Its number in the audit.")
+    kind: str
+    at: str
+    actor: str
+
+
 class ErasureProof(Shown):
+    id: str
     people: list[str] = Field(description="Keyed hashes only.")
     feedback: int
+    themes: int = Field(description="Themes that were made to forget.")
+    already_left: list[AlreadyLeft] = Field(
+        description="Exports since the first of the feedback: copies that Voice cannot reach."
+    )
     erased_at: str
+
+
+class Allowed(Shown):
+    allowed: bool = Field(description="False when nothing was suppressed.")
+    address_suppressed: bool = Field(
+        description="What carries their e-mail address is still refused: it was erased by the address."
+    )
 
 
 class PersonExport(Shown):

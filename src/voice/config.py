@@ -4,14 +4,14 @@ Each field is read from the environment as `VOICE_` + its name in capitals. `doc
 generated from here.
 """
 
-import os
-import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from voice.errors import ConfigurationError
 
@@ -23,7 +23,9 @@ def _setting(default: Any, group: str, description: str, **bounds: Any) -> Any:
 class Settings(BaseSettings):
     """Where Voice runs, what it may use and how much it accepts."""
 
-    model_config = SettingsConfigDict(env_prefix="VOICE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="VOICE_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     data_dir: Path = _setting(
         Path("data"), "place", "Folder for the embedded database, broker, keys and logs."
@@ -32,18 +34,37 @@ class Settings(BaseSettings):
         "",
         "place",
         "SQLAlchemy URL; empty means SQLite in the data folder. PostgreSQL: postgresql://user@host/name.",
+        repr=False,
     )
     broker_url: str = _setting(
-        "", "place", "Celery broker; empty means files in the data folder. Redis: redis://host:6379/0."
+        "",
+        "place",
+        "Celery broker; empty means files in the data folder. Redis: redis://host:6379/0.",
+        repr=False,
     )
     host: str = _setting("127.0.0.1", "place", "Address the API listens on.")
     port: int = _setting(8000, "place", "Port the API listens on.", ge=0, le=65535)
+    metrics_port: int = _setting(
+        0,
+        "place",
+        "Port on which a worker serves its own /metrics; 0 means that it does not. Not used under voice up.",
+        ge=0,
+        le=65535,
+    )
+    metrics_host: str = _setting("127.0.0.1", "place", "Address a worker serves its own /metrics at.")
     public_url: str = _setting("", "place", "Address people reach Voice at; empty means http://host:port.")
     secret_key: SecretStr = _setting(
         SecretStr(""),
         "secrets",
         "Root secret, 32 or more random characters; keys for encryption and person hashes are derived "
-        "from it. Embedded: written to secret.key at the first start. PostgreSQL: required.",
+        "from it. PostgreSQL: required. Embedded: empty means that secret.key in the data folder holds it, "
+        "made at the first start.",
+    )
+    secret_key_old: SecretStr = _setting(
+        SecretStr(""),
+        "secrets",
+        "Other root secrets, separated by commas, that still open what was sealed under them: the earlier ones "
+        "while a rotation is under way.",
     )
     encoder: str = _setting("voice-mini-1", "models", "Encoder: a name of models/catalogue.toml or a hub id.")
     device: Literal["auto", "cpu", "cuda"] = _setting("auto", "models", "Where hub models run.")
@@ -52,6 +73,11 @@ class Settings(BaseSettings):
     )
     product_names: Annotated[tuple[str, ...], NoDecode] = _setting(
         (), "privacy", "Names that redaction must leave alone, separated by commas."
+    )
+    retention: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (),
+        "privacy",
+        "How many days feedback is kept, by channel, separated by commas: review:730,*:365. Empty: for ever.",
     )
     batch_size: int = _setting(128, "work", "Feedback rows that a worker claims at once.", ge=1, le=1000)
     lease_seconds: int = _setting(
@@ -91,10 +117,34 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for name in ("product_names", "trusted_proxies"):
+        for name in ("product_names", "retention", "trusted_proxies"):
             if isinstance(given := values.get(name), str):
                 values[name] = tuple(part.strip() for part in given.split(",") if part.strip())
         return values
+
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _refuse_torn_urls(cls, url: str, field: ValidationInfo) -> str:
+        """A raw @, / or # can make a part of the password the host or the port, which error messages quote."""
+        torn = url.partition("://")[2].partition("?")[0].count("@") > 1 and not url.startswith("sqlite")
+        try:
+            if field.field_name == "broker_url":
+                _ = urlsplit(url).port
+            elif "://" in url:
+                make_url(url)
+        except (ValueError, ArgumentError):
+            torn = True
+        if torn:
+            raise ValueError("cannot be read; percent-encode the special characters of its password")
+        return url
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests that one API process answers at once.
+
+        A full queue and the 500 that the writer may hold are fewer: whom the queue has no room for is told so (429).
+        """
+        return self.writer_queue + 600
 
     @property
     def database(self) -> str:
@@ -121,7 +171,7 @@ class Settings(BaseSettings):
 
     @property
     def is_embedded_database(self) -> bool:
-        return urlsplit(self.database).scheme.startswith("sqlite")
+        return self.database.startswith("sqlite")
 
     @property
     def is_embedded_broker(self) -> bool:
@@ -138,33 +188,7 @@ def load_settings(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         faults = "; ".join(
-            f"VOICE_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+            f"VOICE_{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
         )
         raise ConfigurationError(faults) from None
-
-
-def root_secret(settings: Settings) -> bytes:
-    """The root secret. Embedded: made on first use and kept in `secret.key`, mode 600.
-
-    Raises ConfigurationError when PostgreSQL is configured without `VOICE_SECRET_KEY`, or the key is short.
-    """
-    if given := settings.secret_key.get_secret_value():
-        if len(given) < 32:
-            raise ConfigurationError("VOICE_SECRET_KEY: needs 32 characters or more")
-        return given.encode()
-    if not settings.is_embedded_database:
-        raise ConfigurationError("VOICE_SECRET_KEY: required with PostgreSQL; try: openssl rand -hex 32")
-    path = settings.data_dir / "secret.key"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(path, "x", opener=_private) as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    if len(key := path.read_text().strip()) < 32:
-        raise ConfigurationError(f"{path}: damaged; restore it from a backup")
-    return key.encode()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, mode=0o600)

@@ -1,8 +1,8 @@
 """The Celery form of the doorbell, and the one place that knows how Celery is set up."""
 
+import socket
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from celery import Celery
 
+from voice import metrics
 from voice.config import Settings
 
 log = structlog.get_logger()
@@ -17,11 +18,19 @@ log = structlog.get_logger()
 QUEUES = ("analyse", "pull", "themes", "notify")
 RING_EXPIRES_SECONDS = 30
 SWEEP_SECONDS = 15
+REST_SECONDS = 0.1
+SELDOM_SECONDS = 300
 
 Ring = tuple[str, tuple[tuple[str, str], ...]]
 
 # Which queue each job goes to: `analyse` runs models, the others mostly wait for the database or the network.
-JOB_QUEUES = {"analyse": "analyse", "evaluate": "themes", "retopic": "themes", "tidy": "notify"}
+JOB_QUEUES = {
+    "analyse": "analyse",
+    "evaluate": "themes",
+    "retopic": "themes",
+    "forget": "notify",
+    "tidy": "notify",
+}
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -67,32 +76,47 @@ def _transport(settings: Settings) -> dict[str, Any]:
         "socket_timeout": 20,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
+        "socket_keepalive_options": _noticing_silence(),
         "health_check_interval": 10,
     }
 
 
+def _noticing_silence() -> dict[int, int]:
+    """A line that went mute ends after some 15 seconds; the kernel alone would wait for two hours."""
+    wanted = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 15_000}
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
+
+
 def _schedule(settings: Settings) -> dict[str, Any]:
-    every = {"analyse": SWEEP_SECONDS, "evaluate": settings.evaluate_seconds, "tidy": 3600}
-    return {
-        job: {"task": job, "schedule": float(seconds), "options": {"expires": seconds}}
-        for job, seconds in every.items()
+    every = {
+        "analyse": SWEEP_SECONDS,
+        "evaluate": settings.evaluate_seconds,
+        "forget": SELDOM_SECONDS,
+        "retopic": SELDOM_SECONDS,
+        "tidy": 3600,
     }
+    # Without `expires`: a worker whose clock is hours ahead takes every ring for expired, and has only these.
+    return {job: {"task": job, "schedule": float(seconds)} for job, seconds in every.items()}
 
 
 class CeleryDoorbell:
     """Rings by sending an empty message; a broker that is away is noticed, logged and survived.
 
     A thread of its own sends, so that nobody waits for the broker; at exit it sends what is left. Equal rings that
-    still wait are one.
+    still wait are one, and the same ring is sent ten times a second at most.
     """
 
-    def __init__(self, settings: Settings, *, on_failure: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._app = make_celery(settings)
-        # By default kombu tries for six seconds; a ring may be lost, since workers look for themselves too.
+        # By default kombu tries for six seconds, and Redis may be mute for twenty: the end of this process would wait
+        # for it. A ring may be lost, since the schedule rings too.
         impatient = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
+        if not settings.is_embedded_broker:
+            impatient |= {"socket_timeout": 2, "socket_connect_timeout": 2}
         self._app.conf.broker_transport_options = {**self._app.conf.broker_transport_options, **impatient}
-        self._on_failure = on_failure
         self._silent_until = 0.0
+        self._last: Ring | None = None
+        self._rested_at = 0.0
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
         self._waiting: set[Ring] = set()
         self._lock = threading.Lock()
@@ -108,8 +132,13 @@ class CeleryDoorbell:
             self._sender.submit(self._send, ring)
 
     def _send(self, ring: Ring) -> None:
+        if ring == self._last and (rest := self._rested_at - time.monotonic()) > 0:
+            time.sleep(
+                rest
+            )  # a busy writer commits hundreds of times a second; one ring says as much as hundreds
         with self._lock:
             self._waiting.discard(ring)
+        self._last, self._rested_at = ring, time.monotonic() + REST_SECONDS
         if time.monotonic() < self._silent_until:
             return
         job, arguments = ring
@@ -124,5 +153,5 @@ class CeleryDoorbell:
             )
         except Exception as error:
             self._silent_until = time.monotonic() + 1.0
-            self._on_failure()
+            metrics.DOORBELL_FAILURES.inc()
             log.warning("doorbell_failed", job=job, error=type(error).__name__)

@@ -84,14 +84,21 @@ class TooLarge(VoiceError):
 
 
 class Busy(VoiceError):
-    """Ask again after `retry_after` seconds."""
+    """Ask again after `retry_after` seconds. `reason` is for metrics."""
 
     status = 429
     title = "Too many requests"
+    reason: ClassVar[str] = "rate_limit"
 
     def __init__(self, detail: str, *, retry_after: int) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class QueueFull(Busy):
+    """More requests wait for the writer than may wait."""
+
+    reason = "writer_full"
 
 
 class Unavailable(VoiceError):
@@ -99,7 +106,15 @@ class Unavailable(VoiceError):
 
     status = 503
     title = "Unavailable"
+    reason: ClassVar[str] = "database"
     retry_after = 5
+
+
+class Overloaded(Unavailable):
+    """More requests are being answered than one process takes on."""
+
+    reason = "overloaded"
+    retry_after = 1
 
 
 class ConfigurationError(VoiceError):

@@ -2,12 +2,14 @@
 
 import os
 import re
+import secrets
 import threading
 import time
 
 from voice.errors import NotFound
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
 
 
@@ -24,7 +26,12 @@ def new_id() -> str:
     fresh = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
     with _lock:
         number = _last = fresh if fresh >> 80 > _last >> 80 else _last + 1
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -10, -10)])
+
+
+def unguessable_id() -> str:
+    """An id without a time in it: 130 random bits, of the same form."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(26))
 
 
 def known_form(value: str, *, what: str) -> str:

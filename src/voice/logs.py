@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from voice import tracing
+
 
 def configure_logs(level: str, *, process: str) -> None:
     """Send every log line of this process to stderr as JSON. `process` is its name in each line."""
@@ -16,6 +18,7 @@ def configure_logs(level: str, *, process: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _named(process),
+        *([_traced] if tracing.wanted() else []),
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -47,6 +50,11 @@ def _named(process: str) -> Processor:
         return line
 
     return add
+
+
+def _traced(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    line.update(tracing.ids())
+    return line
 
 
 def _without_parameters(

@@ -4,8 +4,11 @@ On arrival, per claimed batch: each step declares what it needs and gives; the m
 transactions, never inside one. On schedule: see `voice.themes.evaluate`.
 """
 
+import math
+import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
+from voice import metrics, tracing
 from voice.analysis import records
 from voice.analysis.analyser import Analyser
 from voice.analysis.results import WITHOUT_WORDS, columns, embedded_page, save, set_model_topics
@@ -23,7 +27,7 @@ from voice.db.dialects import is_database_trouble
 from voice.db.session import Database
 from voice.db.tables import Feedback
 from voice.events import Change, append
-from voice.feedback.claims import Claim, bury_exhausted, claim, fail, finish
+from voice.feedback.claims import Claim, bury_exhausted, claim, fail, finish, give_back
 from voice.feedback.leases import kept
 from voice.themes.assignment import KnownThemes, known_themes
 from voice.trends import recount
@@ -105,30 +109,57 @@ class Pipeline:
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
         self._spaces: dict[str, tuple[object, TopicSpace]] = {}
+        self._broken_off: list[Claim] = []
 
-    def drain(self) -> int:
-        """Analyse until nothing waits; returns how many rows were finished."""
+    def drain(self, *, seconds: float = math.inf) -> int:
+        """Analyse until nothing waits, or begin no more batches after some seconds; returns how many rows were finished.
+
+        Raises the database's error when it cannot serve; what was claimed then is given back by the next call.
+        """
         done = 0
-        with self._database.write() as session:
-            bury_exhausted(session, max_attempts=self._max_attempts, now=self._clock())
-        while (finished := self.step()) is not None:
+        metrics.SWEEPS.inc()
+        while self._broken_off:
+            with self._database.write() as session:
+                give_back(session, self._broken_off[-1])
+            self._broken_off.pop()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and (finished := self.step()) is not None:
             done += finished
         return done
 
     def step(self) -> int | None:
         """Claim one batch and bring it to its end; None when nothing waits."""
-        with self._database.write() as session:
-            held = claim(session, limit=self._batch_size, lease_seconds=self._lease_seconds)
-        if held is None:
-            return None
+        began = time.perf_counter()
+        held: Claim | None = None
         try:
-            with kept(self._database, held, lease_seconds=self._lease_seconds):
+            with self._database.write() as session:
+                held = claim(session, limit=self._batch_size, lease_seconds=self._lease_seconds)
+                if held is None:
+                    return None
+                if bury_exhausted(session, held, max_attempts=self._max_attempts, now=self._clock()):
+                    return 0
+            metrics.BATCH_SECONDS.labels("claim").observe(time.perf_counter() - began)
+            metrics.BATCH_ROWS.observe(len(held.rows))
+            requests = (row.trace for row in held.rows)
+            with tracing.span("analyse", kind="consumer", follows=requests, rows=len(held.rows)):
+                return self._finish(held)
+        except Exception as error:
+            # Also when the commit of the claim is in doubt: a lease that runs out would count against the rows.
+            if held is not None and is_database_trouble(error):
+                self._broken_off.append(held)
+            raise
+
+    def _finish(self, held: Claim) -> int:
+        try:
+            with kept(self._database, held, lease_seconds=self._lease_seconds), _phase("model"):
                 batch = self._prepare(held)
                 for step in ON_ARRIVAL:
                     step.run(self._analyser, batch)
         except Exception as error:
             if is_database_trouble(error):
-                raise  # says nothing about the rows; their lease runs out and they are claimed again
+                raise
+            metrics.BATCH_FAILURES.inc()
+            metrics.FAILED_ALONE.inc(len(held.rows) == 1)
             log.warning("batch_failed", rows=len(held.rows), error=type(error).__name__)
             with self._database.write() as session:
                 fail(
@@ -139,8 +170,10 @@ class Pipeline:
                     now=self._clock(),
                 )
             return 0
-        with self._database.write() as session:
-            return len(record(session, held, batch, analyser=self._analyser, now=self._clock()))
+        with _phase("record"), self._database.write() as session:
+            won = record(session, held, batch, analyser=self._analyser, now=self._clock())
+        metrics.ANALYSED.inc(len(won))
+        return len(won)
 
     def _prepare(self, held: Claim) -> Batch:
         batch = Batch(held.rows)
@@ -179,6 +212,12 @@ class Pipeline:
                 moved = set_model_topics(session, topics)
                 recount(session, moved)
             changed += len(moved)
+
+
+@contextmanager
+def _phase(name: str) -> Iterator[None]:
+    with metrics.BATCH_SECONDS.labels(name).time(), tracing.span(name):
+        yield
 
 
 def record(session: Session, held: Claim, batch: Batch, *, analyser: Analyser, now: datetime) -> set[str]:

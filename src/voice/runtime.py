@@ -1,17 +1,19 @@
 """The one place that turns settings into engine, secrets, models, clock and doorbell."""
 
 import threading
-from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 
-from voice.accounts import Secrets, ensure_project, list_projects
+from sqlalchemy.exc import SQLAlchemyError
+
+from voice.accounts import Secrets, ensure_project, fill_vault, installed_secrets, list_projects
 from voice.analysis.analyser import Analyser
 from voice.analysis.models import load_analyser
 from voice.analysis.topic_editing import seed_topics
 from voice.analysis.topics import load_taxonomy
 from voice.clock import Clock, utc_now
-from voice.config import Settings, root_secret
+from voice.config import Settings
+from voice.db.dialects import is_database_trouble
 from voice.db.migrate import migrate
 from voice.db.session import Database
 from voice.doorbell import CeleryDoorbell
@@ -19,6 +21,7 @@ from voice.events import Doorbell
 from voice.feedback.intake import Intake
 from voice.pipeline import Pipeline
 from voice.redaction import Redactor
+from voice.retention import Limits, parse_limits
 from voice.themes.evaluate import Evaluation, evaluate
 
 FIRST_PROJECT = "main"
@@ -33,23 +36,21 @@ class Runtime:
         *,
         clock: Clock = utc_now,
         doorbell: Doorbell | None = None,
-        on_doorbell_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self._given_doorbell = doorbell
-        self._on_doorbell_failure = on_doorbell_failure
         self._loading = threading.Lock()
         self._analyser: Analyser | None = None
 
     @cached_property
     def database(self) -> Database:
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Database(self.settings.database)
 
     @cached_property
     def secrets(self) -> Secrets:
-        return Secrets(root_secret(self.settings))
+        return installed_secrets(self.settings, self.database)
 
     @cached_property
     def intake(self) -> Intake:
@@ -57,7 +58,7 @@ class Runtime:
 
     @cached_property
     def doorbell(self) -> Doorbell:
-        return self._given_doorbell or CeleryDoorbell(self.settings, on_failure=self._on_doorbell_failure)
+        return self._given_doorbell or CeleryDoorbell(self.settings)
 
     @property
     def analyser(self) -> Analyser:
@@ -94,13 +95,34 @@ class Runtime:
             window_items=self.settings.window_items,
         )
 
+    @cached_property
+    def retention(self) -> Limits:
+        """How old feedback may become, by channel. Raises ConfigurationError for a rule that cannot be read."""
+        return parse_limits(self.settings.retention)
+
     def migrate(self) -> None:
-        """Bring the schema up to date; make the first project and give every project its taxonomy."""
+        """Bring the schema up to date; fill the vault; make the first project, give every project its taxonomy.
+
+        Raises ConfigurationError when the root secret is not the one that the database was sealed under.
+        """
+        _ = self.retention  # a rule that cannot be read is refused at the start, not at the first removal
         migrate(self.database.engine)
         with self.database.write() as session:
+            fill_vault(session, self.secrets.ring)
             ensure_project(session, FIRST_PROJECT, actor="system", now=self.clock())
             for project in list_projects(session):
                 seed_topics(session, project.id, load_taxonomy(), now=self.clock())
+
+    def check_secrets(self) -> None:
+        """Raises ConfigurationError when the root secret is not the one that the database was sealed under.
+
+        A database that is away is no fault of the secrets: they are read when it is back.
+        """
+        try:
+            self.secrets.fingerprint()
+        except SQLAlchemyError as error:
+            if not is_database_trouble(error):
+                raise
 
     def close(self) -> None:
         """Give the database connections back."""

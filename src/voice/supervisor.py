@@ -197,9 +197,7 @@ class Supervisor:
         delay = backoff(slot.short_lives) if slot.short_lives else 0.0
         slot.due = now + delay
         if not self._stopping:
-            print(
-                f"supervisor: {slot.child.name} {reason}; again in {delay:g} s", file=sys.stderr, flush=True
-            )
+            _say(f"{slot.child.name} {reason}; again in {delay:g} s")
 
     def _stop_children(self) -> None:
         began = time.monotonic()
@@ -207,7 +205,7 @@ class Supervisor:
         self._signal_children(signal.SIGTERM)
         self._await_children(began + self._grace_s * _KILL_AT)
         for slot in self._alive():
-            print(f"supervisor: {slot.child.name} did not stop; killed", file=sys.stderr, flush=True)
+            _say(f"{slot.child.name} did not stop; killed")
         self._signal_children(signal.SIGKILL)
         for slot in self._slots:
             if slot.process is not None:
@@ -273,6 +271,11 @@ def _bound(log: Path | None) -> None:
         if log is not None and log.stat().st_size > LONGEST_LOG:
             shutil.copyfile(log, log.with_name(log.name + ".1"))
             os.truncate(log, 0)
+
+
+def _say(what: str) -> None:
+    with contextlib.suppress(OSError):  # where standard error leads, the disk may be full
+        print(f"supervisor: {what}", file=sys.stderr, flush=True)
 
 
 def _helper(*arguments: str) -> list[str]:

@@ -1,11 +1,14 @@
 """POST /v1/feedback/batch: one entry per line, and a bad line never spoils its neighbours."""
 
 import json
+import threading
+import tracemalloc
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from api.routes import intake
 from tests.api.helpers import ids_of, items, refused
 from voice.db.writer import Writer
 from voice.errors import Busy, Unavailable
@@ -122,6 +125,27 @@ def test_too_many_lines(sqlite_client: TestClient) -> None:
     answer = sqlite_client.post("/v1/feedback/batch", content=most + b"\n{}", headers=NDJSON)
     refused(answer, 413)
     assert items(sqlite_client) == []
+
+
+def test_far_too_many_lines_are_not_split(sqlite_client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    lines = intake._lines
+
+    def noted(body: bytes, most: int) -> list[tuple[int, bytes]]:
+        threads.append(threading.get_ident())
+        return lines(body, most)
+
+    monkeypatch.setattr(intake, "_lines", noted)
+    body = b"a\n" * 500_000
+    tracemalloc.start()
+    try:
+        answer = sqlite_client.post("/v1/feedback/batch", content=body, headers=NDJSON)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    refused(answer, 413)
+    assert peak < 20 * len(body)
+    assert threads != [sqlite_client.portal.call(threading.get_ident)]  # type: ignore[union-attr]
 
 
 def test_a_batch_needs_a_key_that_may_write_batches(shared: TestClient) -> None:

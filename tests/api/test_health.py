@@ -1,14 +1,23 @@
 """Alive, ready, measured; and the headers that every answer carries."""
 
 import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from anyio import to_thread
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from api.observe import PROBED
+from api.probes import MOST_ASKED
 from tests.api.helpers import JSON, post, refused, serving
 from tests.conftest import make_runtime, new_key
+from voice.db.migrate import known_revisions
 from voice.feedback.intake import Intake
 from voice.runtime import Runtime
 
@@ -27,17 +36,32 @@ def test_alive_and_ready_without_a_key(client: TestClient) -> None:
     assert client.get("/readyz").json() == ready
 
 
-def test_not_ready_before_migrations(client: TestClient, runtime: Runtime) -> None:
+def at_revision(runtime: Runtime, revision: str) -> None:
     with runtime.database.write() as session:
-        [current] = session.scalars(text("SELECT version_num FROM alembic_version"))
-        session.execute(text("UPDATE alembic_version SET version_num = 'older'"))
+        session.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": revision})
+
+
+def test_not_ready_on_an_older_schema(client: TestClient, runtime: Runtime) -> None:
+    at_revision(runtime, known_revisions()[-2])
     answer = client.get("/readyz")
-    assert "voice migrate" in refused(answer, 503)["detail"]
+    assert refused(answer, 503)["detail"] == "the database's schema is older: voice migrate"
     assert answer.headers["retry-after"]
     assert client.get("/healthz").status_code == 200
-    with runtime.database.write() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": current})
+    at_revision(runtime, known_revisions()[-1])
     assert client.get("/readyz").status_code == 200
+
+
+def test_ready_on_a_newer_schema_and_says_so(client: TestClient, runtime: Runtime) -> None:
+    at_revision(runtime, "from a later version")
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ready", "database": "ok", "migrations": "newer", "writer": "ok"}
+
+
+def test_not_ready_without_a_schema(client: TestClient, runtime: Runtime) -> None:
+    with runtime.database.write() as session:
+        session.execute(text("DELETE FROM alembic_version"))
+    assert "schema is empty" in refused(client.get("/readyz"), 503)["detail"]
 
 
 def measured(client: TestClient) -> dict[tuple[str, ...], float]:
@@ -100,7 +124,7 @@ def test_every_metric_of_ours_is_named_and_described(shared: TestClient) -> None
 
 
 def test_headers_of_every_answer(sqlite_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.routes.health.is_current", lambda _: 1 / 0)
+    monkeypatch.setattr("api.routes.health.schema_of", lambda _: 1 / 0)
     with serving(sqlite_runtime, new_key(sqlite_runtime, "viewer")) as client:
         answers = {
             200: client.get("/v1/me"),
@@ -127,3 +151,63 @@ def test_the_front_page_tells_how_to_go_on(shared: TestClient) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "<script" not in page.text
     refused(shared.get("/?x=1"), 422, "x")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Runtime]:
+    """An installation whose schema no other test has touched."""
+    live = make_runtime(f"sqlite:///{tmp_path / 'voice.db'}", tmp_path)
+    yield live
+    live.close()
+
+
+def test_probes_need_no_thread_of_the_pool(own: Runtime) -> None:
+    """Every thread that routes run on is held up; whoever looks after the process sees it all the same."""
+    with serving(own) as client:
+        portal = client.portal
+        assert portal is not None
+        limiter = portal.call(to_thread.current_default_thread_limiter)
+        before = limiter.total_tokens
+        limiter.total_tokens = 1
+        held, go = threading.Event(), threading.Event()
+
+        async def hold() -> None:
+            await to_thread.run_sync(lambda: (held.set(), go.wait(30)))
+
+        holding = portal.start_task_soon(hold)
+        try:
+            assert held.wait(30)
+            for path in PROBED:
+                assert portal.start_task_soon(ask, client.app, path).result(20) == 200, path
+            at_revision(own, known_revisions()[-2])
+            assert portal.start_task_soon(ask, client.app, "/readyz").result(20) == 503
+        finally:
+            go.set()
+            holding.result(30)
+            limiter.total_tokens = before
+
+
+async def ask(app: Any, path: str) -> int:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return (await client.get(path)).status_code
+
+
+def test_a_mute_database_is_told_within_seconds(own: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.probes.ANSWER_SECONDS", 0.05)
+    go = threading.Event()
+    with serving(own) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("api.routes.health.schema_of", lambda _: go.wait(30))
+            patch.setattr("api.routes.health.look", lambda *_, **__: go.wait(30))
+            for _ in range(MOST_ASKED + 2):  # more than may be asked at once
+                assert "does not answer" in refused(client.get("/readyz"), 503)["detail"]
+                page = client.get("/metrics").text
+                assert "\nvoice_database_up 0.0\n" in page
+                assert "\nvoice_pending_rows NaN\n" in page
+            assert sum("AnyIO" in thread.name for thread in threading.enumerate()) <= MOST_ASKED + 8
+        go.set()
+        monkeypatch.setattr("api.probes.ANSWER_SECONDS", 20)
+        answer = client.get("/readyz")
+        assert answer.status_code == 200, answer.text
+        assert "\nvoice_database_up 1.0\n" in client.get("/metrics").text

@@ -17,6 +17,7 @@ from tests.api.helpers import JSON, analysed, make_theme, post, serving
 from tests.conftest import first_project, make_runtime, new_key
 from tests.recount import assert_exact
 from tests.services import postgres_database
+from tests.webhooks import signed
 from voice.analysis.analyser import Analyser
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -90,7 +91,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "editTopic": {"name": WORD, "description": WORD, "examples": [WORD], "archived": WORD},
     "exportPerson": {"author_id": WORD, "email": WORD},
     "erasePerson": {"author_id": WORD, "email": WORD},
+    "allowPerson": {"author_id": WORD, "email": WORD},
     "createKey": {"role": WORD, "name": WORD, "origins": [WORD]},
+    "createSource": {"kind": WORD, "slug": WORD, "channel": WORD},
+    "rotateSourceSecret": {"grace_hours": WORD},
+    "deliver": FEEDBACK,
 }
 GOOD = {
     "postFeedback": {"text": "good"},
@@ -112,9 +117,18 @@ class Target:
             "topic_id": client.get("/v1/topics").json()["items"][0]["id"],
             "key_id": client.post("/v1/keys", json={"role": "viewer"}).json()["id"],
             "event_id": event.headers.get("voice-event", "1"),
+            "source_id": self._webhook(),
         }
 
+    def _webhook(self) -> str:
+        given = {"kind": "webhook", "slug": "hook", "channel": "review"}
+        made = self.client.post("/v1/sources", json=given).json()
+        self.secret = made["secret"]
+        return made["id"]
+
     def ask(self, method: str, path: str, **sent: Any) -> Response:
+        if path.startswith("/v1/hooks/") and "content" in sent:
+            sent["headers"] = sent["headers"] | signed(self.secret, sent["content"].encode())
         answer = self.client.request(method, path.format(**self.ids), **sent)
         assert answer.status_code < 500, (method, path, answer.text)
         return answer

@@ -30,6 +30,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
+SOURCE = {"kind": "webhook", "slug": "hook", "channel": "review"}
 SCHEMA = schemathesis.openapi.from_dict(contract().document)
 
 
@@ -58,6 +59,7 @@ class Target:
             "topic_id": [client.get("/v1/topics").json()["items"][0]["id"]],
             "key_id": [key],
             "event_id": [str(event)],
+            "source_id": [client.post("/v1/sources", json=SOURCE).json()["id"]],
         }
 
 

@@ -86,7 +86,7 @@ def test_a_locked_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert len(items(client)) == 1
 
 
-ASKED = ("/v1/feedback", "/v1/themes", "/v1/trends", "/v1/topics", "/v1/status", "/readyz", "/metrics")
+ASKED = ("/v1/feedback", "/v1/themes", "/v1/trends", "/v1/topics", "/v1/status", "/readyz")
 
 
 def everything_is_unavailable(client: TestClient) -> None:
@@ -96,10 +96,14 @@ def everything_is_unavailable(client: TestClient) -> None:
         assert int(answer.headers["retry-after"]) > 0
     refused(client.post("/v1/feedback", json=BODY), 503)
     assert client.get("/healthz").status_code == 200
+    measured = client.get("/metrics").text
+    assert "\nvoice_database_up 0.0\n" in measured
+    assert "\nvoice_pending_rows NaN\n" in measured
 
 
 def everything_works_again(client: TestClient) -> None:
     assert [client.get(path).status_code for path in ASKED] == [200] * len(ASKED)
+    assert "\nvoice_database_up 1.0\n" in client.get("/metrics").text
     assert client.post("/v1/feedback", json=BODY).status_code == 202
 
 

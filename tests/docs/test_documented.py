@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 import api.metrics
+import voice.metrics
 from api.app import create_app
 from tests.docs.markdown import ROOT
 from voice.config import Settings
@@ -88,7 +89,7 @@ def test_every_job_and_queue_is_documented() -> None:
 
 def test_every_metric_is_documented() -> None:
     names = set()
-    for metric in vars(api.metrics).values():
+    for metric in (*vars(api.metrics).values(), *vars(voice.metrics).values()):
         if isinstance(metric, MetricWrapperBase):
             [family] = metric.describe()
             names.add(family.name + ("_total" if family.type == "counter" else ""))

@@ -70,6 +70,7 @@ class Installation(ABC):
             "VOICE_DATA_DIR": str(self.data),
             "VOICE_PORT": str(self.port),
             "VOICE_EVALUATE_SECONDS": "2",
+            "VOICE_OTHER_PER_MINUTE": "1000000",
             "VOICE_MODEL_THREADS": "1",
         }
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -207,7 +208,7 @@ class Distributed(Installation):
 def embedded(folder: Path) -> Iterator[Embedded]:
     """A running embedded installation; its logs are shown when the block fails."""
     installation = Embedded(folder)
-    with _running(installation):
+    with running(installation):
         yield installation
 
 
@@ -216,18 +217,27 @@ def distributed(folder: Path) -> Iterator[Distributed]:
     """A running distributed installation; its logs are shown when the block fails."""
     with postgres_database() as database, redis_database() as broker:
         installation = Distributed(folder, database, broker)
-        with _running(installation):
+        with running(installation):
             yield installation
 
 
 @contextmanager
-def _running(installation: Installation) -> Iterator[None]:
+def running(installation: Installation) -> Iterator[None]:
+    """Start it, and stop it whatever happens; its logs are shown when the block fails."""
     try:
-        installation.start()
+        with explained(installation):
+            installation.start()
+            yield
+    finally:
+        installation.stop()
+
+
+@contextmanager
+def explained(installation: Installation) -> Iterator[None]:
+    """Show the logs of an installation when the block fails."""
+    try:
         yield
     except BaseException:
         for name, text in installation.logs().items():
             print(f"── {name}\n{text[-TAIL:]}")
         raise
-    finally:
-        installation.stop()

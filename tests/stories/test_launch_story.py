@@ -55,10 +55,14 @@ class Story:
         return {theme["id"]: theme for theme in self.get("/v1/themes")["items"]}
 
     def items(self, **query: Any) -> list[dict[str, Any]]:
-        found = self.get("/v1/feedback", limit=500, **query)
-        assert found["next"] is None
-        items: list[dict[str, Any]] = found["items"]
-        return items
+        items: list[dict[str, Any]] = []
+        following: dict[str, str] = {}
+        while True:
+            found = self.get("/v1/feedback", limit=500, **query, **following)
+            items += found["items"]
+            if found["next"] is None:
+                return items
+            following = {"cursor": found["next"]}
 
     def trend(self, **query: Any) -> dict[str, tuple[int, float | None]]:
         """Value → how many, and the metric, over the whole time as one bucket a week."""

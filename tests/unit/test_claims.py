@@ -13,7 +13,7 @@ from tests.recount import assert_exact
 from voice.clock import utc_now
 from voice.db.tables import ANALYSED, CLAIMED, DEAD, PENDING, Event, Feedback
 from voice.errors import NotFound
-from voice.feedback.claims import Claim, backlog, bury_exhausted, claim, fail, finish, renew, replay
+from voice.feedback.claims import Claim, backlog, claim, fail, finish, renew, replay
 from voice.feedback.submission import Submission
 from voice.pipeline import Batch, Pipeline, analyse, assign, record
 from voice.runtime import Runtime
@@ -224,8 +224,6 @@ def test_a_row_that_kills_its_worker_five_times_is_buried(runtime: Runtime, stor
     take(runtime)
     end_leases(runtime)
     for _ in range(5):
-        with runtime.database.write() as session:
-            assert bury_exhausted(session, max_attempts=5, now=utc_now()) == 0
         held = take(runtime)
         assert held is not None
         assert held.ids == [killer]
@@ -235,6 +233,21 @@ def test_a_row_that_kills_its_worker_five_times_is_buried(runtime: Runtime, stor
     assert (found[killer].status, found[killer].attempts, found[killer].last_error) == (DEAD, 5, "lease lost")
     assert found[neighbour].status == ANALYSED
     assert kinds(runtime).count("feedback.dead") == 1
+
+
+def test_a_worker_that_never_pauses_buries_a_row_that_kills_too(runtime: Runtime, store: Store) -> None:
+    """Under steady load no worker begins anew: burying must not wait for that."""
+    [killer] = store("one")
+    take(runtime)
+    end_leases(runtime)
+    for _ in range(5):
+        take(runtime)
+        end_leases(runtime)
+    store("two")
+    worker = pipeline(runtime)
+    assert [worker.step(), worker.step(), worker.step()] == [0, 1, None]
+    assert rows(runtime)[killer].status == DEAD
+    assert worker._analyser.calls == [["two"]]  # type: ignore[attr-defined]
 
 
 def test_a_dead_row_that_is_replayed_gets_all_its_attempts_again(runtime: Runtime, store: Store) -> None:

@@ -30,7 +30,10 @@ VERBS = {
     ("up",), ("demo",), ("api",), ("worker",), ("migrate",), ("import",), ("pipeline",),
     ("project", "create"), ("project", "list"), ("key", "create"), ("key", "list"), ("key", "revoke"),
     ("dead", "list"), ("dead", "replay"), ("people", "export"), ("people", "erase"),
+    ("people", "allow"), ("export",),
     ("themes", "list"), ("themes", "show"), ("themes", "recluster"), ("models", "list"), ("models", "verify"),
+    ("secrets", "status"), ("secrets", "rotate"), ("check",),
+    ("backup",), ("restore",), ("erasures", "export"),
 }  # fmt: skip
 
 
@@ -221,6 +224,10 @@ def test_a_person_is_exported_and_erased(run: Run, runtime: Runtime) -> None:
     assert "ada" not in out.casefold()
     assert json.loads(run("people", "export", "--author-id", "ada")[1]) == {"people": [], "feedback": []}
     assert json.loads(run("people", "export", "--author-id", "bob")[1])["feedback"]
+    assert [run("people", "allow", "--author-id", "ada")[1] for _ in range(2)] == [
+        "heard again\n",
+        "was not suppressed\n",
+    ]
 
 
 def test_themes_are_found_listed_and_shown(

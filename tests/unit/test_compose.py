@@ -72,7 +72,7 @@ def test_every_variable_is_a_setting(file: str) -> None:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_is_required_and_has_no_default(secret: str) -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    uses = re.findall(r"\$\{" + secret + r"([^}]*)\}", text)
+    uses = re.findall(r"\$\{" + secret + r"(:[^}]*)?\}", text)
     assert uses
     assert all(use.startswith(":?") for use in uses)
     assert f"\n{secret}=\n" in (ROOT / ".env.example").read_text()

@@ -18,7 +18,7 @@ from voice.feedback.intake import Arrival
 from voice.feedback.outcomes import Stored
 from voice.feedback.requests import Idempotent, IntakeHandler, IntakeRequest
 from voice.feedback.submission import Submission
-from voice.people import erase, person_ids
+from voice.people import erase, find_people
 from voice.pipeline import Pipeline
 from voice.runtime import Runtime
 from voice.trends import recount
@@ -185,10 +185,11 @@ def test_a_person_is_kept_once_and_an_email_that_comes_later_is_added(runtime: R
     assert count(runtime, Person) == 2
     project = first_project(runtime)
     with runtime.database.read() as session:
-        by_mail = person_ids(session, runtime.secrets, project, author_id=None, email=" ada@example.com")
-        by_id = person_ids(session, runtime.secrets, project, author_id="ada", email=None)
-        ada = session.get_one(Person, (project, by_id[0]))
-    assert set(by_id) <= set(by_mail)
+        by_mail = find_people(session, runtime.secrets, project, author_id=None, email=" ada@example.com")
+        by_id = find_people(session, runtime.secrets, project, author_id="ada", email=None)
+        ada = session.get_one(Person, (project, runtime.secrets.person_key(project, "id", "ada")))
+    assert ada.id in by_id.ids
+    assert set(by_id.ids) <= set(by_mail.ids)
     assert runtime.secrets.unseal(ada.sealed)["email"] == "Ada@Example.com"
 
 
@@ -240,9 +241,8 @@ def test_when_the_holder_is_erased_another_takes_over(runtime: Runtime) -> None:
     store(runtime, rated("r", 2.0, author={"id": "ada"}), rated("r", 3.0, author={"id": "bob"}))
     assert counting(runtime) == [2.0]
     project = first_project(runtime)
-    with runtime.database.write() as session:
-        ada = person_ids(session, runtime.secrets, project, author_id="ada", email=None)
-        proof = erase(session, project, ada, actor="test", now=utc_now())
+    who = {"author_id": "ada", "email": None, "actor": "test"}
+    proof = erase(runtime.database, runtime.secrets, project, clock=utc_now, **who)
     assert proof["feedback"] == 1
     assert counting(runtime) == [3.0]
 

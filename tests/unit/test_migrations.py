@@ -1,6 +1,8 @@
 """Migrations: from nothing to exactly the tables of the code, and back, on both databases."""
 
 import logging
+import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from sqlalchemy import Engine, create_engine, inspect, text
 
 import voice.db
 from tests.conftest import make_runtime
+from tests.services import postgres_database
 from voice.config import Settings
-from voice.db.dialects import make_engine
-from voice.db.migrate import is_current, migrate
+from voice.db.dialects import for_writing, make_engine
+from voice.db.migrate import Schema, known_revisions, migrate, revision_of, schema_of
 from voice.db.tables import Base
+from voice.errors import Unavailable
 
 SCRIPTS = Path(voice.db.__file__).parent / "migrations"
 
@@ -33,7 +37,7 @@ def to(engine: Engine, revision: str) -> None:
     """Downgrade to a revision."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["engine"] = engine
+    config.attributes["bind"] = engine
     command.downgrade(config, revision)
 
 
@@ -83,12 +87,36 @@ def test_down_to_nothing_and_up_again(engine: Engine) -> None:
     assert differences(engine) == []
 
 
-def test_an_empty_database_is_not_current_and_a_migrated_one_is(engine: Engine) -> None:
-    assert not is_current(engine)
+def test_how_a_database_stands_to_the_code(engine: Engine) -> None:
+    assert schema_of(engine) is Schema.EMPTY
     migrate(engine)
-    assert is_current(engine)
+    assert schema_of(engine) is Schema.CURRENT
     to(engine, "-1")
-    assert not is_current(engine)
+    assert schema_of(engine) is Schema.OLDER
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    assert schema_of(engine) is Schema.NEWER
+    assert [state for state in Schema if state.serves] == [Schema.CURRENT, Schema.NEWER]
+
+
+def test_a_newer_database_is_left_alone(engine: Engine) -> None:
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE projects ADD COLUMN extra INTEGER"))
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    migrate(engine)
+    assert len(differences(engine)) == 1
+    assert schema_of(engine) is Schema.NEWER
+
+
+def test_migrating_inside_a_transaction_can_be_taken_back(engine: Engine) -> None:
+    with for_writing(engine).connect() as connection:
+        transaction = connection.begin()
+        migrate(connection)
+        assert schema_of(connection) is Schema.CURRENT
+        transaction.rollback()
+    assert schema_of(engine) is Schema.EMPTY
+    assert tables(engine) == set()
 
 
 def test_migrating_twice_changes_nothing(database_url: str, tmp_path: Path) -> None:
@@ -125,3 +153,54 @@ def test_migrating_leaves_the_logs_alone(sqlite_url: str) -> None:
     migrate(engine)
     engine.dispose()
     assert (root.handlers, root.level) == (handlers, level)
+
+
+@pytest.fixture
+def postgres_engine() -> Iterator[Engine]:
+    with postgres_database() as url:
+        made = make_engine(Settings(_env_file=None, database_url=url).database)
+        yield made
+        made.dispose()
+
+
+def test_a_migration_waits_for_who_uses_the_tables(postgres_engine: Engine) -> None:
+    migrate(postgres_engine, known_revisions()[0])
+    with postgres_engine.connect() as reader:
+        reader.execute(text("SELECT 1 FROM feedback"))
+        migrating = threading.Thread(target=migrate, args=(postgres_engine,))
+        migrating.start()
+        # A migration in wait does not hold up those who come after it for longer than it waits for one lock.
+        with postgres_engine.connect() as other:
+            other.execute(text("SELECT 1 FROM feedback"))
+        assert migrating.is_alive()
+    migrating.join()
+    assert schema_of(postgres_engine) is Schema.CURRENT
+
+
+def test_a_migration_gives_up_when_the_tables_are_never_free(
+    postgres_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(postgres_engine, oldest := known_revisions()[0])
+    monkeypatch.setattr("voice.db.migrate.PATIENCE_S", 0.5)
+    with postgres_engine.connect() as reader:
+        reader.execute(text("SELECT 1 FROM feedback"))
+        with pytest.raises(Unavailable, match="backup"):
+            migrate(postgres_engine)
+    assert revision_of(postgres_engine) == oldest
+
+
+def test_a_current_schema_is_found_current_while_others_work(postgres_engine: Engine) -> None:
+    migrate(postgres_engine)
+    with postgres_engine.connect() as reader:
+        reader.execute(text("SELECT 1 FROM feedback"))
+        migrate(postgres_engine)
+
+
+def test_an_index_may_be_made_before_the_migration(postgres_engine: Engine) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "develop" / "migrations.md").read_text()
+    [statement] = re.findall(r"^CREATE INDEX CONCURRENTLY .*;$", page, re.MULTILINE)
+    migrate(postgres_engine, known_revisions()[0])
+    with postgres_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(statement))
+    migrate(postgres_engine)
+    assert differences(postgres_engine) == []

@@ -1,10 +1,12 @@
 """The group-commit writer: who shares a transaction, who fails alone, what happens when it cannot keep up."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 
 import pytest
+import structlog
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
@@ -13,7 +15,7 @@ from voice.clock import utc_now
 from voice.db import dialects
 from voice.db.tables import Source
 from voice.db.writer import Writer
-from voice.errors import Busy, Invalid, Unavailable, VoiceError
+from voice.errors import Busy, Invalid, QueueFull, Unavailable, VoiceError
 from voice.ids import new_id
 from voice.runtime import Runtime
 
@@ -241,6 +243,8 @@ def test_every_accepted_request_is_answered_when_closing_meets_submitting(record
         for n in range(10_000):
             try:
                 accepted.append(it.writer.submit(f"{name}{n}"))
+            except QueueFull:
+                continue  # refused, and so not accepted
             except Unavailable:
                 return
 
@@ -265,10 +269,44 @@ def test_a_locked_database_answers_unavailable_and_recovers(
     it = Recorder(sqlite_runtime)
     with sqlite_runtime.database.write() as session:
         session.execute(text("SELECT 1"))  # BEGIN IMMEDIATE: the write lock is ours
-        with pytest.raises(Unavailable, match="OperationalError") as unavailable:
+        with pytest.raises(Unavailable, match="SQLITE_BUSY") as unavailable:
             it.writer.submit("a secret word").result(WAIT_S)
     assert "secret" not in unavailable.value.detail
     assert it.writer.alive
     assert it.writer.submit("after").result(WAIT_S) == "AFTER"
     it.writer.close()
     assert it.stored() == {"after"}
+
+
+def test_a_doorbell_that_cannot_be_rung_stops_nothing(
+    recorder: MakeWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = recorder()
+    monkeypatch.setattr(it.writer, "_after_commit", lambda: 1 / 0)
+    with structlog.testing.capture_logs() as lines:
+        assert it.writer.submit("one").result(WAIT_S) == "ONE"
+        assert it.writer.submit("two").result(WAIT_S) == "TWO"
+        it.writer.close()
+    assert [(line["event"], line["error"]) for line in lines] == [
+        ("doorbell_failed", "ZeroDivisionError")
+    ] * 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_whatever_ends_the_writer_nobody_waits_for_ever(recorder: MakeWriter) -> None:
+    it = recorder(max_waiting=3)
+    first = it.hold()
+    waiting = [it.writer.submit(slug) for slug in ("one", "two", "three")]
+    assert waiting[1].cancel()
+    it.groups = None  # type: ignore[assignment]
+    it.writer._store_alone = lambda *_: sys.exit()  # type: ignore[method-assign]
+    closing = threading.Thread(target=it.writer.close)
+    closing.start()  # there is no room for its end mark
+    it.go.set()
+    closing.join(WAIT_S)
+    assert not closing.is_alive()
+    for future in (first, waiting[0], waiting[2]):
+        with pytest.raises(Unavailable):
+            future.result(WAIT_S)
+    with pytest.raises(Unavailable):
+        it.writer.submit("late")

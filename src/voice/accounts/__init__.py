@@ -14,6 +14,8 @@ from voice.accounts.keys import (
 )
 from voice.accounts.projects import create_project, ensure_project, find_project, list_projects
 from voice.accounts.secrets import Secrets
+from voice.accounts.vault import fill as fill_vault
+from voice.accounts.vault import installed_secrets
 
 __all__ = [
     "ROLES",
@@ -25,7 +27,9 @@ __all__ = [
     "create_key",
     "create_project",
     "ensure_project",
+    "fill_vault",
     "find_project",
+    "installed_secrets",
     "list_keys",
     "list_projects",
     "may",

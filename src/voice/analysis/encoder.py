@@ -146,6 +146,8 @@ class OnnxEncoder:
                 options = onnxruntime.SessionOptions()
                 options.intra_op_num_threads = self._threads or available_threads()
                 options.inter_op_num_threads = 1
+                # Threads that spin while they wait take the cores from the database and from other workers.
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
                 session = onnxruntime.InferenceSession(
                     str(self._model), options, providers=["CPUExecutionProvider"]
                 )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from voice.analysis import records
 from voice.analysis.vectors import pack, unpack
-from voice.db.dialects import run, table_of
+from voice.db.dialects import insert_all, lock_rows, run, table_of
 from voice.db.tables import Analysis, Correction, FeedbackTopic
 
 _SCORES = {"negative": -10_000, "neutral": 0, "positive": 10_000}
@@ -72,7 +72,7 @@ def save(
     old = dict(session.execute(placed).all())
     table = table_of(Analysis)
     fresh = [{**found[i], "feedback_id": i, "theme_by": "model"} for i in ids if i not in old]
-    run(session, table.insert(), fresh)
+    insert_all(session, table, fresh)
     for feedback_id, placed_by in old.items():
         new = dict(found[feedback_id])
         if placed_by == "person":
@@ -82,7 +82,7 @@ def save(
     rows = [
         {"feedback_id": i, "topic_id": t.topic_id, "score": t.score} for i in ids for t in topics.get(i, ())
     ]
-    run(session, table_of(FeedbackTopic).insert(), rows)
+    insert_all(session, table_of(FeedbackTopic), rows)
     for feedback_id, said in sorted(standing(session, ids).items()):
         write_said(session, feedback_id, {field: value for field, value in said.items() if field != "theme"})
 
@@ -165,6 +165,11 @@ def set_model_topics(
     session: Session, topics: Mapping[str, Sequence[records.TopicScore]], *, dry_run: bool = False
 ) -> list[str]:
     """Replace the model's topics of these feedback rows; returns the ids whose set of topics changes."""
+    known = (
+        select(Analysis.feedback_id).where(Analysis.feedback_id.in_(topics)).order_by(Analysis.feedback_id)
+    )
+    present_ids = set(session.scalars(known if dry_run else lock_rows(session, known)))
+    topics = {i: found for i, found in topics.items() if i in present_ids}  # others were removed meanwhile
     corrected = {i for i, said in standing(session, topics).items() if "topics" in said}
     present: dict[str, set[str]] = defaultdict(set)
     rows = session.execute(

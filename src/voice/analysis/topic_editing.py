@@ -10,8 +10,12 @@ from sqlalchemy.orm import Session
 
 from voice.analysis.topics import TopicDefinition
 from voice.db.tables import Topic
+from voice.db.ticks import owe
 from voice.errors import Changed, Conflict, Invalid, NotFound
 from voice.events import Change, append
+
+RETOPIC = "retopic:"
+"""Begins the name of the job that scores a project's stored feedback against its edited taxonomy."""
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -75,6 +79,7 @@ def create_topic(
     session.add(topic)
     session.flush()
     append(session, Change(project_id, "topic.created", topic.id, actor, now, after=given))
+    owe(session, RETOPIC + project_id, now=now)
     return topic
 
 
@@ -95,6 +100,7 @@ def edit_topic(
     append(
         session, Change(topic.project_id, "topic.edited", topic.id, actor, now, before=before, after=changes)
     )
+    owe(session, RETOPIC + topic.project_id, now=now)
 
 
 def topic_view(topic: Topic) -> dict[str, Any]:

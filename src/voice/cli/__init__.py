@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from voice.cli import administration, importing, serving, themes
+from voice.cli import administration, backup, check, export, importing, secrets, serving, themes
 from voice.errors import VoiceError
 from voice.logs import configure_logs
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (serving, importing, administration, themes):
+for part in (serving, importing, export, administration, backup, secrets, check, themes):
     part.register(app)
 
 

@@ -10,7 +10,7 @@ from voice.cli.output import console, listing
 from voice.clock import rfc3339
 from voice.config import load_settings
 from voice.feedback.claims import replay
-from voice.people import erase, export, person_ids
+from voice.people import allow, erase, export, find_people
 from voice.runtime import FIRST_PROJECT, Runtime
 from voice.search import FeedbackFilter, find_ids
 
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     people = typer.Typer(no_args_is_help=True, help="What is kept of one person.")
     people.command("export")(people_export)
     people.command("erase")(people_erase)
+    people.command("allow")(people_allow)
     app.add_typer(projects, name="project")
     app.add_typer(keys, name="key")
     app.add_typer(dead, name="dead")
@@ -135,19 +136,44 @@ def people_export(author_id: AuthorId = None, email: Email = None, project: Proj
     runtime = _runtime()
     with runtime.database.write() as session:
         project_id = find_project(session, project).id
-        people = person_ids(session, runtime.secrets, project_id, author_id=author_id, email=email)
-        found = export(session, runtime.secrets, project_id, people, actor=ACTOR, now=runtime.clock())
+        people = find_people(session, runtime.secrets, project_id, author_id=author_id, email=email)
+        found = export(session, runtime.secrets, project_id, people.ids, actor=ACTOR, now=runtime.clock())
     typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
 
 
 def people_erase(author_id: AuthorId = None, email: Email = None, project: Project = FIRST_PROJECT) -> None:
-    """Erase one person and all they said; prints the proof."""
+    """Erase one person and all they said, for good; prints the proof."""
+    runtime = _runtime()
+    with runtime.database.read() as session:
+        project_id = find_project(session, project).id
+    proof = erase(
+        runtime.database,
+        runtime.secrets,
+        project_id,
+        author_id=author_id,
+        email=email,
+        actor=ACTOR,
+        clock=runtime.clock,
+    )
+    typer.echo(json.dumps(proof, indent=2))
+
+
+def people_allow(author_id: AuthorId = None, email: Email = None, project: Project = FIRST_PROJECT) -> None:
+    """Listen again to a person who was erased and asks to be heard."""
     runtime = _runtime()
     with runtime.database.write() as session:
-        project_id = find_project(session, project).id
-        people = person_ids(session, runtime.secrets, project_id, author_id=author_id, email=email)
-        proof = erase(session, project_id, people, actor=ACTOR, now=runtime.clock())
-    typer.echo(json.dumps(proof, indent=2))
+        answer = allow(
+            session,
+            runtime.secrets,
+            find_project(session, project).id,
+            author_id=author_id,
+            email=email,
+            actor=ACTOR,
+            now=runtime.clock(),
+        )
+    console.print("heard again" if answer["allowed"] else "was not suppressed")
+    if answer["address_suppressed"]:
+        console.print("what carries their e-mail is still refused; voice people allow --email lifts that")
 
 
 def pipeline() -> None:

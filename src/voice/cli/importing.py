@@ -4,7 +4,6 @@ import csv
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from voice.config import load_settings
 from voice.errors import Invalid, VoiceError
 from voice.events import Doorbell
 from voice.runtime import FIRST_PROJECT, Runtime
+from voice.search.tabular import neutralised
 from voice.sources.importing import ImportReport, Progress, RowError, import_file, trouble
 from voice.sources.records import ImportOptions
 
@@ -188,7 +188,7 @@ def _error_file(path: Path | None) -> Iterator[Callable[[RowError], None]]:
         writer.writerow(("line", "field", "message"))
 
         def write(error: RowError) -> None:
-            writer.writerow(astuple(error))
+            writer.writerow((error.line, neutralised(error.field), neutralised(error.message)))
 
         yield write
 
@@ -277,7 +277,9 @@ def summarise(console: Console, report: ImportReport, *, dry_run: bool) -> None:
 
 def _counts(report: ImportReport, *, dry_run: bool) -> Table:
     names = (
-        ("rejected", "truncated") if dry_run else ("stored", "updated", "duplicate", "rejected", "truncated")
+        ("rejected", "truncated")
+        if dry_run
+        else ("stored", "updated", "duplicate", "rejected", "erased", "truncated")
     )
     table = Table("rows", *names, box=None)
     table.add_row(f"{report.rows:,}", *(f"{getattr(report, name):,}" for name in names))

@@ -1,6 +1,7 @@
 """`voice up`, `voice demo`, `voice api`, `voice worker`, `voice migrate`: the processes."""
 
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -14,14 +15,19 @@ import typer
 from rich.console import Console
 
 from voice.accounts import create_key, find_project, list_keys
+from voice.accounts.roots import write_private
 from voice.cli import demo as demo_launch
 from voice.config import Settings, load_settings
+from voice.db.migrate import schema_of
 from voice.errors import ConfigurationError, Unavailable
 from voice.logs import configure_logs
+from voice.metrics import CHILD_NAME, SHARED_FOLDER
 from voice.runtime import FIRST_PROJECT, Runtime
 from voice.supervisor import AlreadyRunningError, Child, Supervisor
 
 READY_SECONDS = 60.0
+IDLE_CONNECTIONS = 400
+"""Connections beyond the requests that are answered at once. With more open, Uvicorn itself answers 503."""
 BACKGROUND_QUEUES = "pull,themes,notify"
 
 console = Console(highlight=False)
@@ -61,6 +67,11 @@ def api(
 
     settings = load_settings()
     configure_logs(settings.log_level, process="api")
+    runtime = Runtime(settings)
+    runtime.check_secrets()
+    runtime.close()
+    most = settings.most_in_flight + IDLE_CONNECTIONS
+    _allow_files(most)
     uvicorn.run(
         "api.app:create_app",
         factory=True,
@@ -71,7 +82,19 @@ def api(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=10,
+        http="api.protocol:GuardedProtocol",
+        ws="none",
+        limit_concurrency=most,
     )
+
+
+def _allow_files(connections: int) -> None:
+    """Let this process have a file for each connection and some besides, where the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 200
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def worker(
@@ -90,8 +113,9 @@ def migrate() -> None:
     settings = load_settings()
     runtime = Runtime(settings)
     runtime.migrate()
+    schema = schema_of(runtime.database.engine)
     runtime.close()
-    typer.echo(f"schema is current: {_without_password(settings.database)}")
+    typer.echo(f"schema is {schema}: {_without_password(settings.database)}")
 
 
 def _without_password(url: str) -> str:
@@ -103,12 +127,14 @@ def _without_password(url: str) -> str:
 def _serve(when_ready: Callable[[Settings, Callable[[], None]], None]) -> None:
     settings = load_settings()
     configure_logs(settings.log_level, process="voice")
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with Supervisor(settings.data_dir) as supervisor:
             _refuse_taken_port(settings)
             if settings.is_embedded_broker:
                 shutil.rmtree(settings.broker_folder, ignore_errors=True)
+            shutil.rmtree(_metrics(settings), ignore_errors=True)
+            _metrics(settings).mkdir()
             first_start(settings)
             for child in _children(settings):
                 supervisor.start(child)
@@ -154,13 +180,8 @@ def first_start(settings: Settings) -> None:
                     now=runtime.clock(),
                 )
                 lines.append(f"VOICE_{role.upper()}_KEY={plain}")
-            _write_private(settings.data_dir / "voice.env", "\n".join(lines) + "\n")
+            write_private(settings.data_dir / "voice.env", "\n".join(lines) + "\n")
     runtime.close()
-
-
-def _write_private(path: Path, text: str) -> None:
-    with open(path, "w", opener=lambda name, flags: os.open(name, flags, mode=0o600)) as file:
-        file.write(text)
 
 
 def _children(settings: Settings) -> list[Child]:
@@ -174,7 +195,13 @@ def _children(settings: Settings) -> list[Child]:
 
 
 def _child(settings: Settings, name: str, argv: list[str]) -> Child:
-    return Child(name=name, argv=argv, log=settings.data_dir / "logs" / f"{name}.log")
+    env = {SHARED_FOLDER: str(_metrics(settings)), CHILD_NAME: name, "VOICE_METRICS_PORT": "0"}
+    return Child(name=name, argv=argv, env=env, log=settings.data_dir / "logs" / f"{name}.log")
+
+
+def _metrics(settings: Settings) -> Path:
+    """Where the children keep their numbers, so that the API can show them all."""
+    return settings.data_dir.absolute() / "metrics"
 
 
 def _celery(*arguments: str) -> list[str]:
@@ -201,7 +228,8 @@ def _worker(name: str, queues: str, *, pool: str, concurrency: int = 1) -> list[
 
 def _await_ready(settings: Settings) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    everywhere = ("0.0.0.0", "::")  # nosec B104  # compared, not listened on
+    host = "127.0.0.1" if settings.host in everywhere else settings.host
     while time.monotonic() < deadline:
         try:
             if httpx.get(f"http://{host}:{settings.port}/readyz", timeout=2.0).status_code == 200:

@@ -60,6 +60,7 @@ class Project(Base):
     name: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
     evaluated_at: Mapped[datetime | None]
+    removals: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
 class Key(Base):
@@ -110,6 +111,8 @@ class Source(Base):
     slug: Mapped[str] = mapped_column(String(64))
     channel: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
+    kind: Mapped[str | None] = mapped_column(String(32))
+    secret: Mapped[bytes | None]
 
 
 class Person(Base):
@@ -121,6 +124,39 @@ class Person(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     email_key: Mapped[str | None] = mapped_column(String(32))
     sealed: Mapped[bytes]
+
+
+class PersonEmail(Base):
+    """Every e-mail address, as a keyed hash, that an author was ever seen with."""
+
+    __tablename__ = "person_emails"
+    __table_args__ = (Index("ix_person_emails_key", "project_id", "email_key"),)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    person_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    email_key: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+
+class Erasure(Base):
+    """An erasure that was asked for: whom it is about as keyed hashes, what it reached, and when it was finished."""
+
+    __tablename__ = "erasures"
+    __table_args__ = (Index("ix_erasures_project", "project_id", "id"),)
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    people: Mapped[list[str]]
+    actor: Mapped[str] = mapped_column(String(64))
+    asked_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    reached: Mapped[Json]
+
+
+class Suppression(Base):
+    """A keyed hash (of an author's id or e-mail, or of an item's id at its source) that is never stored again."""
+
+    __tablename__ = "suppressions"
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    at: Mapped[datetime]
 
 
 class Feedback(Base):
@@ -146,6 +182,7 @@ class Feedback(Base):
             postgresql_where=text("status = 3"),
         ),
         Index("ix_feedback_created", "project_id", "created_at", "id"),
+        Index("ix_feedback_age", "project_id", "channel", "created_at"),
         Index("ix_feedback_person", "project_id", "person_id"),
         Index("ix_feedback_response", "project_id", "source_id", "response_id"),
     )
@@ -181,6 +218,8 @@ class Feedback(Base):
     lease_until: Mapped[int | None] = mapped_column(BigInteger)
     lease_token: Mapped[str | None] = mapped_column(ID)
     last_error: Mapped[str | None] = mapped_column(String(300))
+    sent_by: Mapped[str | None] = mapped_column(String(64))
+    trace: Mapped[str | None] = mapped_column(String(55))
 
 
 class Response(Base):
@@ -331,6 +370,23 @@ class Idempotency(Base):
     token: Mapped[str] = mapped_column(String(64), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
     answer: Mapped[Json]
+    at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Vault(Base):
+    """A key that must not change when the root secret does, sealed under the root secret of the day."""
+
+    __tablename__ = "vault"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    sealed: Mapped[bytes]
+
+
+class WebhookDelivery(Base):
+    """A delivery that a webhook has brought, so that a replayed one is refused."""
+
+    __tablename__ = "webhook_deliveries"
+    source_id: Mapped[str] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     at: Mapped[datetime] = mapped_column(index=True)
 
 

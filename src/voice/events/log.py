@@ -50,6 +50,11 @@ def append_all(session: Session, changes: Sequence[Change]) -> None:
         session.execute(insert(Event), [change.row() for change in changes])
 
 
+def amend(session: Session, event_id: int, *, after: dict[str, Any]) -> None:
+    """Say how something that was recorded when it began came out."""
+    session.execute(update(Event).where(Event.id == event_id).values(after=after))
+
+
 def get_event(session: Session, project_id: str, event_id: int, *, lock: bool = False) -> Event:
     """One event of the project; `lock` keeps others from undoing it meanwhile. Raises NotFound."""
     event = session.get(Event, event_id, with_for_update=lock or None) if 0 < event_id < 2**63 else None

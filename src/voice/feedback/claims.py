@@ -4,7 +4,7 @@ pending → claimed (lease, token) → analysed | dead. See docs/decisions for w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
@@ -15,6 +15,9 @@ from voice.db.tables import ANALYSED, CLAIMED, DEAD, PENDING, Feedback
 from voice.errors import NotFound
 from voice.events import Change, append
 from voice.ids import new_id
+
+FRONT = 10_000
+"""Rows at the front of the queue that `backlog` looks at one by one."""
 
 REOPENED = {
     "status": PENDING,
@@ -32,10 +35,11 @@ class Claim:
 
     token: str
     rows: tuple[Feedback, ...]
+    ids: list[str] = field(init=False)
 
-    @property
-    def ids(self) -> list[str]:
-        return [row.id for row in self.rows]
+    def __post_init__(self) -> None:
+        # Noted now: after a commit that failed the rows themselves can no longer be read.
+        object.__setattr__(self, "ids", [row.id for row in self.rows])
 
 
 def claim(session: Session, *, limit: int, lease_seconds: int) -> Claim | None:
@@ -84,6 +88,12 @@ def finish(session: Session, held: Claim) -> set[str]:
     return set(session.scalars(done.returning(Feedback.id)))
 
 
+def give_back(session: Session, held: Claim) -> None:
+    """Free rows whose claim ended through no fault of theirs: nothing counts against them. Others' rows stay theirs."""
+    mine = update(Feedback).where(Feedback.lease_token == held.token, Feedback.id.in_(held.ids))
+    session.execute(mine.values(status=PENDING, lease_token=None, lease_until=None))
+
+
 def fail(session: Session, held: Claim, *, error: str, max_attempts: int, now: datetime) -> None:
     """Give the rows back after a failure. Only a claim of one counts; `max_attempts` of those make the row dead."""
     mine = (Feedback.lease_token == held.token, Feedback.id.in_(held.ids))
@@ -102,32 +112,18 @@ def fail(session: Session, held: Claim, *, error: str, max_attempts: int, now: d
         )
 
 
-def bury_exhausted(session: Session, *, max_attempts: int, now: datetime) -> int:
-    """Set aside rows that killed their worker too often to report it. Returns how many."""
-    exhausted = and_(
-        Feedback.status == CLAIMED,
-        Feedback.lease_until < now_ms(session),
-        Feedback.alone,
-        Feedback.attempts + 1 >= max_attempts,
+def bury_exhausted(session: Session, held: Claim, *, max_attempts: int, now: datetime) -> bool:
+    """Set a claim of one aside when its row killed its worker too often to be tried again; False when it may be."""
+    row = held.rows[0]
+    if not row.alone or row.attempts < max_attempts:
+        return False
+    mine = update(Feedback).where(Feedback.lease_token == held.token, Feedback.id == row.id)
+    freed = {"lease_token": None, "lease_until": None, "last_error": "lease lost"}
+    session.execute(mine.values(status=DEAD, **freed))
+    append(
+        session, Change(row.project_id, "feedback.dead", row.id, "worker", now, after={"error": "lease lost"})
     )
-    dead = (
-        update(Feedback)
-        .where(exhausted)
-        .values(
-            status=DEAD,
-            attempts=Feedback.attempts + 1,
-            lease_token=None,
-            lease_until=None,
-            last_error="lease lost",
-        )
-    )
-    buried = session.execute(dead.returning(Feedback.id, Feedback.project_id)).all()
-    for feedback_id, project_id in buried:
-        append(
-            session,
-            Change(project_id, "feedback.dead", feedback_id, "worker", now, after={"error": "lease lost"}),
-        )
-    return len(buried)
+    return True
 
 
 def replay(session: Session, project_id: str, ids: Sequence[str], *, actor: str, now: datetime) -> int:
@@ -143,21 +139,31 @@ def replay(session: Session, project_id: str, ids: Sequence[str], *, actor: str,
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much waits, and for how long the oldest has waited."""
+    """How much waits, how much of it a worker holds, and for how long the oldest has waited."""
 
     pending: int
+    claimed: int
     dead: int
     oldest_seconds: float
 
 
 def backlog(session: Session, *, now: datetime, project_id: str | None = None) -> Backlog:
-    """What is not analysed yet, in one project or in all."""
+    """What is not analysed yet, in one project or in all.
+
+    Rows are claimed oldest first, so who holds what, and how old the oldest is, is read from the front of the queue.
+    """
     here = [] if project_id is None else [Feedback.project_id == project_id]
-    pending, oldest = session.execute(
-        select(func.count(), func.min(Feedback.received_at)).where(Feedback.status < ANALYSED, *here)
+    waiting = (Feedback.status < ANALYSED, *here)
+    pending = session.scalar(select(func.count()).where(*waiting).select_from(Feedback)) or 0
+    front = select(Feedback.status, Feedback.received_at).where(*waiting).order_by(Feedback.id).limit(FRONT)
+    oldest_rows = front.subquery()
+    claimed, oldest = session.execute(
+        select(
+            func.count().filter(oldest_rows.c.status == CLAIMED), func.min(oldest_rows.c.received_at)
+        ).select_from(oldest_rows)
     ).one()
     dead = (
         session.scalar(select(func.count()).where(Feedback.status == DEAD, *here).select_from(Feedback)) or 0
     )
     age = max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0
-    return Backlog(pending, dead, age)
+    return Backlog(pending, claimed, dead, age)

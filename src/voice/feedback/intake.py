@@ -1,35 +1,42 @@
 """Intake: redact, recognise what is already there, store. Runs inside the writer's transaction."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import event, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from voice import metrics, tracing
 from voice.accounts import Secrets
-from voice.db.dialects import CHUNK, insert_ignoring, lock_rows, run, table_of
-from voice.db.tables import PENDING, Feedback, Person, Response, Source
+from voice.db.dialects import CHUNK, insert_ignoring, insert_new, lock_rows, run, table_of
+from voice.db.tables import PENDING, Feedback, Person, PersonEmail, Source
 from voice.events import Change, append_all
 from voice.feedback.claims import REOPENED
 from voice.feedback.outcomes import Stored
+from voice.feedback.ratings import elect_first, elect_rating
 from voice.feedback.submission import Author, Submission
+from voice.feedback.suppression import address_key, suppressed
 from voice.ids import new_id
 from voice.redaction import VERSION as REDACTOR_VERSION
 from voice.redaction import Redactor
 
 ExternalKey = tuple[str, str, str]
 
+_MOST_SOURCES = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One accepted submission, redacted and ready to be stored."""
+    """One accepted submission, redacted and ready to be stored; `erasable_by` are the keys that may be suppressed."""
 
     project_id: str
     source: str
     row: dict[str, Any]
     person: dict[str, Any] | None
+    erasable_by: tuple[str, ...] = ()
 
     def key(self, source_id: str) -> ExternalKey | None:
         external_id = self.row["external_id"]
@@ -42,11 +49,18 @@ class Intake:
     def __init__(self, secrets: Secrets, redactor: Redactor) -> None:
         self._secrets = secrets
         self._redactor = redactor
+        self._sources: dict[tuple[str, str], str] = {}
 
     def prepare(
-        self, project_id: str, submission: Submission, *, now: datetime, truncated: bool = False
+        self,
+        project_id: str,
+        submission: Submission,
+        *,
+        now: datetime,
+        sent_by: str = "system",
+        truncated: bool = False,
     ) -> Arrival:
-        """Redact a submission and give it an id. The original is not kept."""
+        """Redact a submission and give it an id; `sent_by` is kept for the audit. The original is not kept."""
         person_id, person = self._person(project_id, submission.author)
         row = self._redacted(submission) | {
             "id": new_id(),
@@ -67,8 +81,21 @@ class Intake:
             "truncated": truncated,
             "redactor": REDACTOR_VERSION,
             "content_hash": self._secrets.content_hash(submission.model_dump(mode="json")),
+            "sent_by": sent_by,
+            "trace": tracing.traceparent(),
         }
-        return Arrival(project_id, submission.source_slug, row, person)
+        keys = self._erasable_by(project_id, person_id, submission)
+        return Arrival(project_id, submission.source_slug, row, person, keys)
+
+    def _erasable_by(self, project_id: str, person_id: str | None, submission: Submission) -> tuple[str, ...]:
+        keys = [] if person_id is None else [person_id]
+        if submission.author.email is not None:
+            keys.append(address_key(self._secrets, project_id, submission.author.email))
+        if submission.external_id is not None:
+            keys.append(
+                self._secrets.external_key(project_id, submission.source_slug, submission.external_id)
+            )
+        return tuple(keys)
 
     def _redacted(self, submission: Submission) -> dict[str, Any]:
         found: dict[str, int] = {}
@@ -80,6 +107,9 @@ class Intake:
             ("meta", submission.metadata),
         )
         for name, value in given:
+            if not value:
+                clean[name] = value
+                continue
             clean[name], counts = self._redactor.redact_value(value)
             for kind, count in counts.items():
                 found[kind] = found.get(kind, 0) + count
@@ -105,16 +135,41 @@ class Intake:
         }
 
     def store(self, session: Session, arrivals: Sequence[Arrival], *, now: datetime) -> list[Stored]:
-        """Store arrivals in order; one answer each. Same external id: same content → duplicate, else updated."""
-        sources = _ensure_sources(session, arrivals, now)
-        keys = [a.key(sources[a.project_id, a.source]) for a in arrivals]
-        answers: list[Stored | None] = [None] * len(arrivals)
-        waiting = list(range(len(arrivals)))
+        """Store arrivals in order; one answer each. Same external id: same content → duplicate, else updated.
+
+        What was erased, or is of somebody who was, is not stored again: the answer is `erased`.
+        """
+        erased = suppressed(session, {(a.project_id, key) for a in arrivals for key in a.erasable_by})
+        answers: list[Stored | None] = [
+            Stored(None, "erased") if any((a.project_id, key) in erased for key in a.erasable_by) else None
+            for a in arrivals
+        ]
+        waiting = [i for i, answer in enumerate(answers) if answer is None]
+        sources = self._sources_of(session, [arrivals[i] for i in waiting], now)
+        keys = [
+            a.key(sources[a.project_id, a.source]) if answer is None else None
+            for a, answer in zip(arrivals, answers, strict=True)
+        ]
         while waiting:
             wave, waiting = _first_of_each_key(waiting, keys)
             for part in _chunks(wave, CHUNK):
                 self._store_wave(session, [(i, arrivals[i], keys[i]) for i in part], sources, answers)
-        return [answer for answer in answers if answer is not None]
+        stored = [answer for answer in answers if answer is not None]
+        event.listen(session, "after_commit", lambda _: _count(stored), once=True)
+        return stored
+
+    def _sources_of(
+        self, session: Session, arrivals: Sequence[Arrival], now: datetime
+    ) -> dict[tuple[str, str], str]:
+        """Ids of the sources named. Those that were stored before are remembered: a source is never deleted."""
+        wanted = {(a.project_id, a.source): a.row["channel"] for a in arrivals}
+        if not wanted.keys() <= self._sources.keys():
+            known, found = _ensure_sources(session, wanted, now)
+            if len(self._sources) > _MOST_SOURCES:
+                self._sources = {}
+            self._sources |= known  # not those made here: this transaction may still be rolled back
+            return found
+        return self._sources
 
     def _store_wave(
         self,
@@ -125,7 +180,7 @@ class Intake:
     ) -> None:
         known = _find(session, [key for _, _, key in wave if key is not None])
         fresh = [(i, arrival, key) for i, arrival, key in wave if key is None or key not in known]
-        _store_people(session, [arrival for _, arrival, _ in wave])
+        _store_people(session, self._secrets, [arrival for _, arrival, _ in wave])
         inserted = _insert(session, [(a, sources[a.project_id, a.source]) for _, a, _ in fresh])
         lost = [key for _, arrival, key in fresh if key is not None and arrival.row["id"] not in inserted]
         if lost:  # another process stored the same external id between our look and our insert
@@ -138,12 +193,17 @@ class Intake:
                 answers[i] = _update_or_duplicate(session, arrival, *known[key])
 
 
+def _count(stored: Sequence[Stored]) -> None:
+    for outcome, n in Counter(one.outcome for one in stored).items():
+        metrics.INTAKE.labels(outcome).inc(n)
+
+
 def _ensure_sources(
-    session: Session, arrivals: Sequence[Arrival], now: datetime
-) -> dict[tuple[str, str], str]:
-    wanted = {(a.project_id, a.source): a.row["channel"] for a in arrivals}
-    found = _known_sources(session, wanted)
-    missing = [
+    session: Session, wanted: dict[tuple[str, str], str], now: datetime
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
+    """Ids of the sources that were there before, and of all that are wanted."""
+    known = found = _known_sources(session, wanted)
+    missing: list[dict[str, Any]] = [
         {
             "id": new_id(),
             "project_id": project,
@@ -167,7 +227,7 @@ def _ensure_sources(
                 for row in made
             ],
         )
-    return found
+    return known, found
 
 
 def _known_sources(session: Session, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -210,13 +270,21 @@ def _find(session: Session, keys: Sequence[ExternalKey]) -> dict[ExternalKey, tu
     }
 
 
-def _store_people(session: Session, arrivals: Sequence[Arrival]) -> None:
+def _store_people(session: Session, secrets: Secrets, arrivals: Sequence[Arrival]) -> None:
     people = {a.person["id"]: a.person for a in arrivals if a.person is not None}
-    rows = [people[person_id] for person_id in sorted(people)]
+    # Sealed before this transaction began: the root secret may have been rotated since.
+    rows = [one | {"sealed": secrets.renew(one["sealed"])} for _, one in sorted(people.items())]
     run(session, insert_ignoring(session, table_of(Person)), rows)
     with_email = {row["id"]: row for row in rows if row["email_key"] is not None}
     if not with_email:
         return
+    used = {
+        (a.project_id, a.person["id"], a.person["email_key"])
+        for a in arrivals
+        if a.person is not None and a.person["email_key"] is not None
+    }
+    addresses = [{"project_id": p, "person_id": i, "email_key": e} for p, i, e in sorted(used)]
+    run(session, insert_ignoring(session, table_of(PersonEmail)), addresses)
     stale = session.execute(
         select(Person.project_id, Person.id, Person.email_key).where(Person.id.in_(list(with_email)))
     )
@@ -236,7 +304,7 @@ def _insert(session: Session, arrivals: Sequence[tuple[Arrival, str]]) -> set[st
         for a, source_id in reversed(arrivals)
         if a.row["response_id"] is not None and a.row["rating"] is not None
     }
-    holders = _elect(session, rated)
+    holders = elect_first(session, rated)
     rows = [
         a.row
         | {
@@ -253,69 +321,16 @@ def _insert(session: Session, arrivals: Sequence[tuple[Arrival, str]]) -> set[st
         return set()
     # In one order everywhere, so that two processes that are sent the same rows wait for, and never block, each other.
     rows.sort(key=lambda row: (row["source_id"], row["external_id"] or "", row["id"]))
-    table = table_of(Feedback)
-    statement = insert_ignoring(session, table).returning(table.c.id)
     stored = [
         {("metadata" if name == "meta" else name): value for name, value in row.items()} for row in rows
     ]
-    inserted = set(session.scalars(statement, stored))
+    inserted = insert_new(session, table_of(Feedback), stored)
     orphaned = {
         key: holder for key, holder in holders.items() if holder in rated.values() and holder not in inserted
     }
     for project_id, source_id, response_id in orphaned:
         elect_rating(session, project_id, source_id, response_id)
     return inserted
-
-
-def _elect(session: Session, rated: dict[tuple[str, str, str], str]) -> dict[tuple[str, str, str], str]:
-    if not rated:
-        return {}
-    rows = [
-        {"project_id": p, "source_id": s, "response_id": r, "feedback_id": rated[p, s, r]}
-        for p, s, r in sorted(rated)
-    ]
-    run(session, insert_ignoring(session, table_of(Response)), rows)
-    columns = tuple_(Response.project_id, Response.source_id, Response.response_id)
-    found = session.execute(
-        select(Response.project_id, Response.source_id, Response.response_id, Response.feedback_id).where(
-            columns.in_(sorted(rated))
-        )
-    )
-    return {(p, s, r): feedback_id for p, s, r, feedback_id in found}
-
-
-def elect_rating(session: Session, project_id: str, source_id: str, response_id: str) -> None:
-    """Choose anew which feedback of a response carries its rating: the oldest that has one.
-
-    Call it when the holder lost its rating or is gone. Rows whose part in the trends changes by it are analysed again.
-    """
-    mine = (
-        Feedback.project_id == project_id,
-        Feedback.source_id == source_id,
-        Feedback.response_id == response_id,
-    )
-    chosen = session.scalar(
-        select(Feedback.id).where(*mine, Feedback.rating.is_not(None)).order_by(Feedback.id).limit(1)
-    )
-    for counts, whose in ((False, Feedback.id != (chosen or "")), (True, Feedback.id == (chosen or ""))):
-        changed = update(Feedback).where(*mine, whose, Feedback.rating_counts.is_not(counts))
-        session.execute(changed.values(rating_counts=counts, **REOPENED))
-    key = (
-        Response.project_id == project_id,
-        Response.source_id == source_id,
-        Response.response_id == response_id,
-    )
-    if chosen is None:
-        session.execute(table_of(Response).delete().where(*key))
-    else:
-        row = {
-            "project_id": project_id,
-            "source_id": source_id,
-            "response_id": response_id,
-            "feedback_id": chosen,
-        }
-        run(session, insert_ignoring(session, table_of(Response)), [row])
-        session.execute(update(Response).where(*key).values(feedback_id=chosen))
 
 
 def _update_or_duplicate(session: Session, arrival: Arrival, feedback_id: str, content_hash: str) -> Stored:
@@ -333,7 +348,15 @@ def _update_or_duplicate(session: Session, arrival: Arrival, feedback_id: str, c
         elect_rating(session, arrival.project_id, old.source_id, response_id)
     append_all(
         session,
-        [Change(arrival.project_id, "feedback.updated", feedback_id, "system", arrival.row["received_at"])],
+        [
+            Change(
+                arrival.project_id,
+                "feedback.updated",
+                feedback_id,
+                arrival.row["sent_by"],
+                arrival.row["received_at"],
+            )
+        ],
     )
     return Stored(feedback_id, "updated")
 

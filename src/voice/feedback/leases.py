@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from voice import metrics
 from voice.db.session import Database
 from voice.feedback.claims import Claim, renew
 
@@ -24,9 +25,11 @@ def kept(database: Database, held: Claim, *, lease_seconds: int) -> Iterator[Non
                 with database.write() as session:
                     still_ours = renew(session, held, lease_seconds=lease_seconds)
             except SQLAlchemyError as error:
+                metrics.RENEWALS_FAILED.inc()
                 log.warning("lease_not_renewed", error=type(error).__name__)
                 continue
             if not still_ours:
+                metrics.LEASES_LOST.inc()
                 log.warning("lease_lost", rows=len(held.rows))
                 return
 

@@ -25,6 +25,7 @@ from voice.feedback.submission import Submission
 from voice.sources.files import Row, Unit, open_file
 from voice.sources.records import ImportOptions, Plan, is_nothing, make_plan, to_submission
 
+SENT_BY = "import"
 MAX_ERRORS = 1_000
 PREVIEWED = 5
 _SHOWN = (
@@ -82,6 +83,7 @@ class ImportReport:
     updated: int = 0
     duplicate: int = 0
     rejected: int = 0
+    erased: int = 0
     truncated: int = 0
     error_count: int = 0
     errors: list[RowError] = field(default_factory=list)
@@ -242,7 +244,9 @@ class _Store:
 
     def take(self, accepted: Sequence[_Accepted], rows: int, *, now: datetime) -> None:
         arrivals = [
-            self._intake.prepare(self._project_id, one.submission, now=now, truncated=one.truncated)
+            self._intake.prepare(
+                self._project_id, one.submission, now=now, sent_by=SENT_BY, truncated=one.truncated
+            )
             for one in accepted
         ]
         report = self._report

@@ -5,7 +5,7 @@ proposal is computed outside any transaction and written in short ones; a row th
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from voice.events import Change, append
 from voice.themes import assign, discover, emerge, match, name
 from voice.themes.assignment import known_themes
 from voice.themes.emergence import Living, detect
+from voice.themes.forgetting import forget
 from voice.themes.ledger import create, merge
 from voice.themes.naming import Named, name_clusters
 from voice.themes.quotes import pick_quotes
@@ -33,7 +34,7 @@ from voice.trends import recount
 
 ALGORITHM = "+".join([discover.VERSION, assign.VERSION, match.VERSION, name.VERSION, emerge.VERSION])
 ACTOR = "themes"
-_AT_LEAST_EVERY = timedelta(hours=1)
+AT_LEAST_EVERY = timedelta(hours=1)
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class Evaluation:
 def is_due(session: Session, project_id: str, *, now: datetime) -> bool:
     """True when something was analysed since the last evaluation, or an hour has passed."""
     last = session.scalar(select(Project.evaluated_at).where(Project.id == project_id))
-    if last is None or now - last >= _AT_LEAST_EVERY:
+    if last is None or abs(now - last) >= AT_LEAST_EVERY:  # far in the future: the clock was set back since
         return True
     newest = session.scalar(select(func.max(Analysis.analysed_at)).where(Analysis.project_id == project_id))
     return newest is not None and newest > last
@@ -78,9 +79,14 @@ def evaluate(
     window_days: int,
     window_items: int,
 ) -> Evaluation:
-    """Discover, match, name, place and test emergence, as of a moment. Two at once: the later one's proposal is dropped."""
+    """Discover, match, name, place and test emergence, as of a moment.
+
+    Two at once: the later one's proposal is dropped. So is one that read feedback which was removed meanwhile.
+    """
     with database.read() as session:
-        seen = session.scalar(select(Project.evaluated_at).where(Project.id == project_id))
+        seen = session.execute(
+            select(Project.evaluated_at, Project.removals).where(Project.id == project_id)
+        ).one()
         window = read_window(
             session,
             project_id,
@@ -94,7 +100,8 @@ def evaluate(
     with database.write() as session:
         won = session.execute(
             update(Project)
-            .where(Project.id == project_id, Project.evaluated_at.is_not_distinct_from(seen))
+            .where(Project.id == project_id, Project.removals == seen.removals)
+            .where(Project.evaluated_at.is_not_distinct_from(seen.evaluated_at))
             .values(evaluated_at=as_of)
             .returning(Project.id)
         ).first()
@@ -104,6 +111,7 @@ def evaluate(
             session, project_id, window, proposal, analyser.encoder_name, as_of=as_of, now=now
         )
     moved = _place_items(database, project_id, window, proposal, ids, analyser.encoder_name)
+    _forget_if_removed(database, project_id, ids.values(), since=seen.removals, now=now)
     count = _test_emergence(
         database, project_id, analyser, as_of=as_of, now=now, days=window_days, most=window_items
     )
@@ -281,6 +289,18 @@ def _place_items(
         with database.write() as session:
             moved += _move(session, moves[start : start + CHUNK])
     return moved
+
+
+def _forget_if_removed(
+    database: Database, project_id: str, theme_ids: Iterable[str], *, since: int, now: datetime
+) -> None:
+    """Forget what themes have just learned from feedback that was removed before it was placed in them."""
+    with database.read() as session:
+        removals = session.scalar(select(Project.removals).where(Project.id == project_id))
+    if removals != since:
+        for theme_id in sorted(set(theme_ids)):
+            with database.write() as session:
+                forget(session, theme_id, now=now)
 
 
 def _move(session: Session, moves: Sequence[tuple[Item, str | None]]) -> int:

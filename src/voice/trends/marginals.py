@@ -6,14 +6,14 @@ re-analysis, moves and erasure leave the sums exactly right, whatever their orde
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from voice.clock import epoch_hour
-from voice.db.dialects import add_up, lock_rows, run, table_of
+from voice.db.dialects import add_up, lock_rows, table_of, write_column
 from voice.db.tables import Analysis, Feedback, FeedbackTopic, Marginal, Source
 
 Dimension = Literal[
@@ -41,40 +41,38 @@ Cell = tuple[str, str, str, int]  # project, dimension, value, hour
 Sums = tuple[int, ...]
 
 
-def contribution(
-    feedback: Feedback, analysis: Analysis, *, source: str, topics: Iterable[str]
-) -> dict[str, Any]:
-    """What one analysed feedback adds to the marginals, as JSON: its hour, its values per dimension, its sums."""
+def contribution(row: Any, *, topics: Iterable[str]) -> dict[str, Any]:
+    """What one analysed feedback, a row of `_COUNTED`, adds to the marginals, as JSON: its hour, values and sums."""
     values: dict[Dimension, list[str | None]] = {
         "all": [""],
         "topic": [*sorted(topics)],
-        "theme": [analysis.theme_id],
-        "channel": [feedback.channel],
-        "source": [source],
-        "version": [feedback.version],
-        "segment": [feedback.segment],
-        "language": [analysis.language],
-        "intent": [analysis.intent],
-        "urgency": [analysis.urgency],
+        "theme": [row.theme_id],
+        "channel": [row.channel],
+        "source": [row.slug],
+        "version": [row.version],
+        "segment": [row.segment],
+        "language": [row.language],
+        "intent": [row.intent],
+        "urgency": [row.urgency],
     }
     present = {name: [v for v in given if v is not None] for name, given in values.items()}
-    sums = {"n": 1, **_sentiment_sums(analysis), **_rating_sums(feedback)}
+    sums = {"n": 1, **_sentiment_sums(row), **_rating_sums(row)}
     return {
-        "hour": epoch_hour(feedback.created_at),
+        "hour": epoch_hour(row.created_at),
         "values": {name: given for name, given in present.items() if given},
         "sums": [sums.get(name, 0) for name in SUMS],
     }
 
 
-def _sentiment_sums(analysis: Analysis) -> dict[str, int]:
-    if analysis.sentiment is None:
+def _sentiment_sums(row: Any) -> dict[str, int]:
+    if row.sentiment is None:
         return {}
-    return {analysis.sentiment: 1, "score": analysis.score or 0}
+    return {row.sentiment: 1, "score": row.score or 0}
 
 
-def _rating_sums(feedback: Feedback) -> dict[str, int]:
-    rating, scale = feedback.rating, feedback.rating_scale
-    if rating is None or not feedback.rating_counts:
+def _rating_sums(row: Any) -> dict[str, int]:
+    rating, scale = row.rating, row.rating_scale
+    if rating is None or not row.rating_counts:
         return {}
     sums: dict[str, int] = {}
     if scale in ("stars", "csat"):
@@ -102,39 +100,56 @@ def recount(session: Session, ids: Collection[str], *, gone: bool = False) -> No
     rows = _load(session, ids)
     topics = _topics(session, ids)
     deltas: dict[Cell, list[int]] = defaultdict(lambda: [0] * len(SUMS))
-    snapshots = []
-    for feedback, analysis, source in rows:
-        new = None if gone else contribution(feedback, analysis, source=source, topics=topics[feedback.id])
-        if new == analysis.counted:
+    snapshots: dict[str, dict[str, Any] | None] = {}
+    for row in rows:
+        new = None if gone else contribution(row, topics=topics[row.id])
+        if new == row.counted:
             continue
-        for counted, sign in ((analysis.counted, -1), (new, 1)):
-            for cell in cells(feedback.project_id, counted) if counted else ():
+        for counted, sign in ((row.counted, -1), (new, 1)):
+            if not counted:
+                continue
+            amounts = [(i, sign * amount) for i, amount in enumerate(counted["sums"]) if amount]
+            for cell in cells(row.project_id, counted):
                 sums = deltas[cell]
-                for i, amount in enumerate(counted["sums"] if counted else ()):
-                    sums[i] += sign * amount
-        snapshots.append({"whose": feedback.id, "now": new})
+                for i, amount in amounts:
+                    sums[i] += amount
+        snapshots[row.id] = new
     _apply(session, deltas)
-    table = table_of(Analysis)
-    statement = (
-        update(table).where(table.c.feedback_id == bindparam("whose")).values(counted=bindparam("now"))
-    )
-    run(session, statement, snapshots)
-    for _, analysis, _ in rows:
-        session.expire(analysis)
+    write_column(session, table_of(Analysis), "feedback_id", "counted", snapshots)
 
 
-def _load(session: Session, ids: Collection[str]) -> list[tuple[Feedback, Analysis, str]]:
+# What `contribution` reads: no words, no vectors.
+_COUNTED = (
+    Feedback.id,
+    Feedback.project_id,
+    Feedback.channel,
+    Feedback.version,
+    Feedback.segment,
+    Feedback.created_at,
+    Feedback.rating,
+    Feedback.rating_scale,
+    Feedback.rating_counts,
+    Analysis.theme_id,
+    Analysis.language,
+    Analysis.intent,
+    Analysis.urgency,
+    Analysis.sentiment,
+    Analysis.score,
+    Analysis.counted,
+    Source.slug,
+)
+
+
+def _load(session: Session, ids: Collection[str]) -> Sequence[Any]:
     statement = (
-        select(Feedback, Analysis, Source.slug)
+        select(*_COUNTED)
         .join(Analysis, Analysis.feedback_id == Feedback.id)
         .join(Source, Source.id == Feedback.source_id)
         .where(Feedback.id.in_(ids))
         .order_by(Feedback.id)
     )
     # Not the source: intake needs it, and would wait for us while holding rows that we wait for.
-    locked = lock_rows(session, statement, of=(Feedback, Analysis))
-    rows = session.execute(locked.execution_options(populate_existing=True))
-    return [(feedback, analysis, slug) for feedback, analysis, slug in rows]
+    return session.execute(lock_rows(session, statement, of=(Feedback, Analysis))).all()
 
 
 def _topics(session: Session, ids: Collection[str]) -> dict[str, list[str]]:

@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import and_, select
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    SQLColumnExpression,
+    and_,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from voice.clock import DAY, HOUR, epoch_hour, from_epoch_hour
@@ -83,14 +93,19 @@ def read_trend(session: Session, project_id: str, query: TrendQuery) -> Trend:
     sums = _add_up(read(session, project_id, query), query)
     if query.by == "all":
         sums.setdefault("", {})
-    estimate = _estimator(query)
-    series = [
-        Series(value, tuple(Point(from_epoch_hour(b), estimate(by_bucket.get(b))) for b in buckets))
+    rests_on = [SUMS.index(name) for name in _RESTS_ON[query.metric]]
+    sizes = {
+        value: sum(bucket[i] for bucket in by_bucket.values() for i in rests_on)
         for value, by_bucket in sums.items()
+    }
+    spoken = [value for value, n in sizes.items() if n or query.by == "all"]
+    spoken.sort(key=lambda value: (-sizes[value], value))
+    estimate = _estimator(query)  # for those shown alone: an interval costs more than all the adding up
+    series = [
+        Series(value, tuple(Point(from_epoch_hour(b), estimate(sums[value].get(b))) for b in buckets))
+        for value in spoken[: query.limit]
     ]
-    spoken = [one for one in series if one.n or query.by == "all"]
-    spoken.sort(key=lambda one: (-one.n, one.value))
-    return Trend(tuple(spoken[: query.limit]), exact_from)
+    return Trend(tuple(series), exact_from)
 
 
 def _bucket(hour: int, interval: Interval) -> int:
@@ -99,6 +114,17 @@ def _bucket(hour: int, interval: Interval) -> int:
     if interval == "day":
         return hour - hour % 24
     return hour - (hour + _EPOCH_WEEKDAY_HOURS) % 168
+
+
+def _bucket_of(hour: SQLColumnExpression[int], interval: Interval) -> SQLColumnExpression[int]:
+    """`_bucket` for the database to do: hundreds of themes by hour are many rows, by day or week they are few."""
+    # Spelled out and not bound: PostgreSQL must see that what is selected is what is grouped by.
+    day, week, weekday = (literal_column(str(hours), Integer) for hours in (24, 168, _EPOCH_WEEKDAY_HOURS))
+    if interval == "hour":
+        return hour
+    if interval == "day":
+        return hour - hour % day
+    return hour - (hour + weekday) % week
 
 
 def _bucket_starts(query: TrendQuery) -> range:
@@ -131,11 +157,20 @@ def _needs_rows(query: TrendQuery) -> bool:
 def _from_marginals(
     session: Session, project_id: str, query: TrendQuery
 ) -> Iterable[tuple[str, int, Sequence[int]]]:
-    statement = select(Marginal.value, Marginal.hour, *(getattr(Marginal, name) for name in SUMS)).where(
-        Marginal.project_id == project_id,
-        Marginal.dimension == query.by,
-        Marginal.hour >= epoch_hour(query.start),
-        Marginal.hour <= epoch_hour(query.end - timedelta(microseconds=1)),
+    bucket, needed = _bucket_of(Marginal.hour, query.interval), _NEEDS[query.metric]
+    # PostgreSQL adds whole numbers up to a decimal one.
+    sums = [
+        cast(func.sum(getattr(Marginal, name)), BigInteger) if name in needed else literal(0) for name in SUMS
+    ]
+    statement = (
+        select(Marginal.value, bucket, *sums)
+        .where(
+            Marginal.project_id == project_id,
+            Marginal.dimension == query.by,
+            Marginal.hour >= epoch_hour(query.start),
+            Marginal.hour <= epoch_hour(query.end - timedelta(microseconds=1)),
+        )
+        .group_by(Marginal.value, bucket)
     )
     if values := query.wanted.named().get(query.by):
         statement = statement.where(Marginal.value.in_(values))
@@ -180,6 +215,27 @@ def _estimator(query: TrendQuery) -> Callable[[list[int] | None], Estimate]:
 def _texts(s: dict[str, int]) -> int:
     return s["negative"] + s["neutral"] + s["positive"]
 
+
+_TEXTS = frozenset({"negative", "neutral", "positive"})
+_NEEDS: dict[Metric, frozenset[str]] = {
+    "volume": frozenset({"n"}),
+    "net_sentiment": _TEXTS,
+    "sentiment_share": _TEXTS,
+    "rating": frozenset({"ratings", "rating", "rating_squares"}),
+    "nps": frozenset({"nps", "promoters", "detractors"}),
+    "csat": frozenset({"csat", "satisfied"}),
+}
+"""The sums that each of `_ESTIMATES` reads."""
+
+_RESTS_ON: dict[Metric, tuple[str, ...]] = {
+    "volume": ("n",),
+    "net_sentiment": ("negative", "neutral", "positive"),
+    "sentiment_share": ("negative", "neutral", "positive"),
+    "rating": ("ratings",),
+    "nps": ("nps",),
+    "csat": ("csat",),
+}
+"""The sums that make the n of each of `_ESTIMATES`."""
 
 _ESTIMATES: dict[Metric, Callable[[dict[str, int], Any], Estimate]] = {
     "volume": lambda s, _: count(s["n"]),

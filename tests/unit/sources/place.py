@@ -29,7 +29,7 @@ class Place:
         migrate(self.database.engine)
         with self.database.write() as session:
             self.project = create_project(session, slug="main", name="main", actor="test", now=NOW).id
-        self.secrets = Secrets(b"0123456789abcdef0123456789abcdef")
+        self.secrets = Secrets.of(b"0123456789abcdef0123456789abcdef")
         self.intake = Intake(self.secrets, Redactor())
 
     def csv(self, rows: list[list[Any]], name: str = "survey.csv") -> Path:

@@ -29,7 +29,9 @@ def test_made_ids_cannot_be_guessed_from_the_content(place: Place) -> None:
     (row,) = place.rows()
     assert row.external_id is not None
     digest = row.external_id.split("-")[1]
-    other = Secrets(b"another root secret of 32 letters").content_hash({"text": "my number is +49 30 901820"})
+    other = Secrets.of(b"another root secret of 32 letters").content_hash(
+        {"text": "my number is +49 30 901820"}
+    )
     assert digest == place.secrets.content_hash({"text": "my number is +49 30 901820"}) != other
 
 

@@ -66,7 +66,7 @@ def test_a_good_file(tmp_path: Path, bell: Bell) -> None:
     assert "\x1b" not in result.output
     again = run(path, "--channel", "survey")
     assert again.exit_code == 0
-    assert again.output.split()[-6:] == ["2", "0", "0", "2", "0", "0"]
+    assert again.output.split()[-7:] == ["2", "0", "0", "2", "0", "0", "0"]
 
 
 def test_rejected_rows_are_listed_and_written(tmp_path: Path, bell: Bell) -> None:
