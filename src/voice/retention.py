@@ -83,7 +83,9 @@ def _expire_chunk(
             return None
         removed = remove_feedback(session, project_id, ids)
         forget_silent(session, project_id, sorted(removed.people))
-        removal = removal or begin(session, project_id, actor=ACTOR, now=now)
+        # A run that takes long may be taken for one that was interrupted, and be finished by another process.
+        if not removal or locked(session, removal).finished_at is not None:
+            removal = begin(session, project_id, actor=ACTOR, now=now)
         note(session, locked(session, removal), removed, ids=False)
         if removed.ids:
             after = {"channel": channel, "n": len(removed.ids), "created_before": rfc3339(before)}

@@ -2,7 +2,8 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from datetime import datetime
+from itertools import count, product
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.api.helpers import analysed, bytes_on_disk, ids_of, items, make_theme
 from tests.conftest import first_project
 from tests.fakes import FakeAnalyser
 from tests.recount import assert_exact
-from voice.clock import DAY, utc_now
+from voice.clock import DAY, HOUR, utc_now
 from voice.db.tables import Base, Erasure, Feedback, Suppression, Theme
 from voice.feedback.submission import Submission
 from voice.people import erase, erasure, finish_erasures, reapply_erasures
@@ -171,6 +172,27 @@ def test_the_proof_lists_what_had_left(client: TestClient) -> None:
         client.post("/v1/people/export", json={"author_id": who["id"]}).raise_for_status()
     proof = client.post("/v1/people/erase", json={"author_id": ADA["id"]}).json()
     assert [one["kind"] for one in proof["already_left"]] == ["person.exported"]
+
+
+def test_an_erasure_that_another_process_finished_meanwhile_is_the_same_one(
+    client: TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id = first_project(runtime)
+    monkeypatch.setattr(erasure, "CHUNK", 2)
+    hers = post(client, *(f"{WORD} {n}" for n in range(5)), author=ADA)
+    begun = utc_now()
+    times = count()
+
+    def clock() -> datetime:
+        later = begun + next(times) * HOUR
+        finish_erasures(runtime.database, runtime.secrets, clock=lambda: later)
+        return later
+
+    who = {"author_id": ADA["id"], "email": None, "actor": "test"}
+    proof = erase(runtime.database, runtime.secrets, project_id, clock=clock, **who)
+    assert proof["feedback"] == len(hers)
+    assert_nothing_of(runtime, WORD, *hers)
+    assert len(client.get("/v1/audit", params={"kind": "person.erased"}).json()["items"]) == 1
 
 
 class Crash(BaseException):

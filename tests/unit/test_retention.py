@@ -1,6 +1,7 @@
 """Retention: each channel's feedback goes when it is older than its limit, and nothing goes before."""
 
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from sqlalchemy import func, select
 from tests.conftest import first_project, make_runtime
 from tests.fakes import FakeAnalyser
 from tests.recount import assert_exact
-from voice.clock import DAY, parse_rfc3339
-from voice.db.tables import Event, Feedback, Person
+from voice import retention
+from voice.clock import DAY, HOUR, parse_rfc3339
+from voice.db.tables import Erasure, Event, Feedback, Person
 from voice.errors import ConfigurationError
 from voice.feedback.submission import Submission
+from voice.people import finish_erasures
 from voice.pipeline import Pipeline
 from voice.retention import CHANNELS, expire, parse_limits
 from voice.runtime import Runtime
@@ -78,6 +81,27 @@ def test_what_is_derived_goes_too(runtime: Runtime) -> None:
         assert session.scalar(select(func.count()).select_from(Person)) == 1
         events = session.scalars(select(Event.after).where(Event.kind == "feedback.expired")).all()
     assert [event["n"] for event in events] == [500, 100]
+
+
+def test_a_long_run_that_another_process_took_for_interrupted_goes_on(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(runtime, *(("review", (31 + n) * DAY) for n in range(5)))
+    monkeypatch.setattr(retention, "CHUNK", 2)
+    times = count()
+
+    def clock() -> datetime:
+        """An hour passes between two chunks, and somebody else looks for what was interrupted."""
+        later = NOW + next(times) * HOUR
+        finish_erasures(runtime.database, runtime.secrets, clock=lambda: later)
+        return later
+
+    assert expire(runtime.database, parse_limits(["review:30"]), clock=clock) == 5
+    with runtime.database.read() as session:
+        removals = session.scalars(select(Erasure)).all()
+    assert len(removals) > 1
+    assert all(one.finished_at is not None for one in removals)
+    assert sum(one.reached["feedback"] for one in removals) == 5
 
 
 def test_what_expired_may_come_again(runtime: Runtime) -> None:

@@ -90,9 +90,9 @@ def _erase_chunk(
     with database.write() as session:
         hold_intake(session)
         erasure = locked(session, erasure_id)
-        ids = next_ids(session, erasure)
+        ids = next_ids(session, erasure) if erasure.finished_at is None else []
         if not ids:
-            return Removed()
+            return Removed()  # or another process went on with it, and has finished
         removed = remove_feedback(session, erasure.project_id, ids)
         external = [secrets.external_key(erasure.project_id, *pair) for pair in removed.external]
         suppress(session, erasure.project_id, external, now=now)
