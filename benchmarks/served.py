@@ -85,16 +85,12 @@ def server(runtime: Runtime) -> Iterator[tuple[int, int]]:
 if __name__ == "__main__":
     import uvicorn
 
+    from voice.cli.serving import SERVER
+
     uvicorn.run(
         "benchmarks.served:make",
         factory=True,
         host=HOST,
         port=int(sys.argv[1]),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=10,
-        http="api.protocol:GuardedProtocol",
-        ws="none",
+        **SERVER,
     )

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from sqlalchemy import update
 
 import voice.cli
 from tests.fakes import FakeAnalyser
-from tests.logs import left_as_it_was
 from tests.services import postgres_database
+from tests.typed import Run, refused
 from voice.accounts import authenticate, find_project
 from voice.analysis.topic_editing import list_topics
 from voice.config import load_settings
@@ -23,8 +22,6 @@ from voice.feedback.claims import backlog
 from voice.feedback.submission import Author, Submission
 from voice.runtime import FIRST_PROJECT, Runtime
 from voice.themes import ledger
-
-Run = Callable[..., tuple[int, str, str]]
 
 VERBS = {
     ("up",), ("demo",), ("api",), ("worker",), ("migrate",), ("import",), ("pipeline",),
@@ -35,25 +32,6 @@ VERBS = {
     ("secrets", "status"), ("secrets", "rotate"), ("check",),
     ("backup",), ("restore",), ("erasures", "export"),
 }  # fmt: skip
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Type a verb; answers exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VOICE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def _run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["voice", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            voice.cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    with left_as_it_was(monkeypatch):
-        yield _run
 
 
 @pytest.fixture
@@ -70,15 +48,6 @@ def post(runtime: Runtime, **given: Any) -> str:
         arrival = runtime.intake.prepare(project, Submission(**given), now=runtime.clock())
         [stored] = runtime.intake.store(session, [arrival], now=runtime.clock())
     return stored.id
-
-
-def refused(answer: tuple[int, str, str]) -> str:
-    """The one line that says why."""
-    code, out, err = answer
-    assert (code, out) == (1, "")
-    [line] = err.splitlines()
-    assert line.startswith("voice: ")
-    return line
 
 
 def test_every_verb_is_there_and_explains_itself(run: Run) -> None:

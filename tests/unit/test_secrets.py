@@ -11,12 +11,13 @@ from sqlalchemy import delete, select
 
 from tests.conftest import SECRET, first_project, make_runtime
 from voice.accounts import Secrets
-from voice.accounts.roots import GivenRoots, KeyFile, roots_of, write_private
+from voice.accounts.roots import GivenRoots, KeyFile, roots_of
 from voice.accounts.seal import SealRing
 from voice.config import Settings, load_settings
 from voice.db.tables import Vault
 from voice.errors import ConfigurationError
 from voice.feedback.submission import Author, Submission
+from voice.files import write_private
 from voice.runtime import Runtime
 
 NEWER = "a newer secret for tests and long enough to be taken"

@@ -3,14 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-import voice.cli
 from tests.conftest import SECRET
-from tests.logs import left_as_it_was
+from tests.typed import Run
 from voice.accounts import find_project
 from voice.config import load_settings
 from voice.feedback.submission import Author, Submission
@@ -19,26 +17,6 @@ from voice.runtime import Runtime
 BIN = Path(sys.executable).parent
 NEWER = "a newer secret for tests and long enough to be taken"
 OTHER = "another secret for tests and long enough to be taken"
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Type a verb; answers exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VOICE_DATA_DIR", str(tmp_path / "data"))
-
-    def _run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["voice", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            voice.cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    with left_as_it_was(monkeypatch):
-        yield _run
 
 
 def plant() -> None:

@@ -1,6 +1,5 @@
 """Where root secrets come from: the settings, or `secret.key` in the data folder. The newest comes first."""
 
-import os
 import secrets
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +8,7 @@ from filelock import FileLock
 
 from voice.config import Settings
 from voice.errors import ConfigurationError
+from voice.files import write_private
 
 SHORTEST = 32
 """Characters that a root secret needs at least."""
@@ -101,19 +101,3 @@ def _listed(value: str) -> list[str]:
 def new_root() -> bytes:
     """256 random bits, as 64 hex digits."""
     return secrets.token_hex(32).encode()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file at once and durably; its owner alone may read it (mode 600), whatever the umask."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    with open(beside, "x", opener=lambda name, flags: os.open(name, flags, mode=0o600)) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -18,6 +18,7 @@ from typing import IO
 import msgspec
 
 from voice.errors import Conflict, Invalid
+from voice.files import private, sync_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -161,7 +162,7 @@ def written(path: Path) -> Iterator[ArchiveWriter]:
         raise Conflict(f"{path} exists already; choose another name")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "xb", opener=_private) as file:
+        with open(part, "xb", opener=private) as file:
             writer = ArchiveWriter(file)
             try:
                 yield writer
@@ -177,22 +178,17 @@ def written(path: Path) -> Iterator[ArchiveWriter]:
         part.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive power loss."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, mode=0o600)
-
-
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, msgspec.MsgspecError, EOFError),
-    *(KeyError, TypeError, ValueError, NotImplementedError, RuntimeError),
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    msgspec.MsgspecError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
 )
 """What zipfile raises for bytes that are not those it wrote, depending on where they differ."""
 

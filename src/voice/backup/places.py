@@ -15,12 +15,12 @@ from pathlib import Path
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.orm import Session
 
-from voice.backup.archive import sync_folder
 from voice.db.dialects import unhurried
 from voice.db.migrate import Schema, migrate, schema_of
 from voice.db.session import Database
 from voice.db.tables import Base
 from voice.errors import Conflict
+from voice.files import private, sync_folder
 
 _NOTICED_AFTER_S = 3.0
 """How long PostgreSQL may take to notice that a connection of ours has ended."""
@@ -70,7 +70,7 @@ class SqliteFile(Place):
         part = self._path.with_name(f"{self._path.name}.restoring")
         try:
             _remove(part)
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(private(str(part), os.O_CREAT | os.O_EXCL))
             with closing_database(f"sqlite:///{part}") as database:
                 yield database
             # The last connection to close has brought everything into the file itself.

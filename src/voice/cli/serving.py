@@ -8,22 +8,33 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
 
 from voice.accounts import create_key, find_project, list_keys
-from voice.accounts.roots import write_private
 from voice.cli import demo as demo_launch
 from voice.config import Settings, load_settings
 from voice.db.migrate import schema_of
 from voice.errors import ConfigurationError, Unavailable
+from voice.files import write_private
 from voice.logs import configure_logs
 from voice.metrics import CHILD_NAME, SHARED_FOLDER
 from voice.runtime import FIRST_PROJECT, Runtime
 from voice.supervisor import AlreadyRunningError, Child, Supervisor
+
+SERVER: dict[str, Any] = {
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_graceful_shutdown": 10,
+    "http": "api.protocol:GuardedProtocol",
+    "ws": "none",
+}
+"""How Uvicorn serves the API."""
 
 READY_SECONDS = 60.0
 IDLE_CONNECTIONS = 400
@@ -77,14 +88,8 @@ def api(
         factory=True,
         host=host or settings.host,
         port=port if port is not None else settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=10,
-        http="api.protocol:GuardedProtocol",
-        ws="none",
         limit_concurrency=most,
+        **SERVER,
     )
 
 

@@ -1,8 +1,6 @@
 """The verbs: where files go, what is printed, and that a refusal is one line and exit code 1."""
 
 import shutil
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,40 +9,11 @@ from filelock import FileLock
 import voice.cli
 import voice.cli.backup
 from tests.conftest import first_project, new_key
-from tests.logs import left_as_it_was
+from tests.typed import Run, refused
 from tests.unit.backup.places import lines_of
 from voice.config import load_settings
 from voice.people import erase
 from voice.runtime import Runtime
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Type a verb; answers exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VOICE_DATA_DIR", str(tmp_path / "data"))
-
-    def _run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["voice", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            voice.cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    with left_as_it_was(monkeypatch):
-        yield _run
-
-
-def refused(answer: tuple[int, str, str]) -> str:
-    """The one line that says why."""
-    code, out, err = answer
-    assert (code, out) == (1, "")
-    [line] = err.splitlines()
-    assert line.startswith("voice: ")
-    return line
 
 
 def installed(tmp_path: Path) -> Runtime:
